@@ -1,0 +1,46 @@
+# One place for every task. A fresh machine needs git, make and python3 with venv; Go builds the other programs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed: set PYTHON=/path/to/python3, or on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "==> Python packages (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^uv==\([^ ]*\).*/uv==\1/p' requirements.lock)"
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## install the Python packages into .venv
+
+.PHONY: lock
+lock: $(READY) ## resolve pyproject.toml into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+
+.PHONY: format
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet . || true
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy, import-linter and buf
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+
+.PHONY: protos
+protos: $(READY) ## regenerate fleet/v1 from proto/
+	rm -f fleet/v1/*_pb2*.py*
+	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --python_out=. --mypy_out=. proto/fleet/v1/*.proto
