@@ -41,6 +41,14 @@ lint: $(READY) ## ruff, mypy, import-linter and buf
 
 .PHONY: protos
 protos: $(READY) ## regenerate fleet/v1 from proto/
-	rm -f fleet/v1/*_pb2*.py*
-	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-	  --python_out=. --mypy_out=. proto/fleet/v1/*.proto
+	@rm -f fleet/v1/*_pb2*
+	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=quiet:. \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet,only_async:. \
+	  proto/fleet/v1/*.proto
+	@rm -f fleet/v1/resource_pb2_grpc.*
+
+.PHONY: protos-check
+protos-check: ## fail unless fleet/v1 is what proto/ gives
+	@$(MAKE) --no-print-directory protos
+	@git diff --exit-code --stat -- fleet/v1 || { echo "fleet/v1 was stale; it has been regenerated: commit it" >&2; exit 1; }
