@@ -86,7 +86,11 @@ def parse_artifact_name(text: str) -> ArtifactName:
     source, slash, path = rest.partition("/")
     repository, colon, tag = path.partition(":")
     if not slash or not (colon or at):
-        raise malformed("ARTIFACT_MALFORMED", "an artifact is <source>/<repository>:<tag> or ...@<digest>", subject=text[:120])
+        raise malformed(
+            "ARTIFACT_MALFORMED",
+            "an artifact is <source>/<repository>:<tag> or ...@<digest>",
+            subject=text[:120],
+        )
     return ArtifactName(
         source=source,
         repository=parse_repository(repository),

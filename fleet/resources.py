@@ -1,0 +1,225 @@
+"""Read resources: opaque payload bytes in, typed values or a reason out.
+
+A payload is stored before it is read (design: held is not enforced). Reading is strict: an unknown kind, field or
+enum value at any depth makes a HOLD resource unusable, and whoever asked keeps the last good reading in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from fleet.errors import FleetError
+from fleet.reference import Digest, parse_digest, parse_repository, parse_tag
+from fleet.v1 import resource_pb2 as pb
+
+ARTIFACT: int = pb.RESOURCE_KIND_ARTIFACT
+SOURCE: int = pb.RESOURCE_KIND_SOURCE
+POLICY: int = pb.RESOURCE_KIND_POLICY
+TRUST_ROOT: int = pb.RESOURCE_KIND_TRUST_ROOT
+BLOCK: int = pb.RESOURCE_KIND_BLOCK
+CONFIGURATION: int = pb.RESOURCE_KIND_CONFIGURATION
+
+MAX_PAYLOAD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """One `os/architecture[/variant]`; an empty variant matches any."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One thing to replicate."""
+
+    source: str
+    repository: str
+    tag: str
+    digest: Digest
+    platforms: frozenset[Platform]
+    """Empty: all."""
+    priority: int
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An upstream registry."""
+
+    address: str
+    ca_pem: str
+    mirrors: tuple[str, ...]
+    local_prefix: str
+    needs_credential: bool
+    plain_http: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """One acceptable signer: any of its keys, in one of its formats (numbers of SignatureFormat)."""
+
+    name: str
+    formats: frozenset[int]
+    public_keys_pem: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be served: policies that match are ANDed, authorities within one ORed."""
+
+    images: tuple[str, ...]
+    authorities: tuple[Authority, ...]
+    check_reference: bool
+    referrer_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """Trust material that policies refer to by name."""
+
+    trusted_root_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What is never admitted."""
+
+    digests: frozenset[Digest]
+    signers: frozenset[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings of the satellite that Ground Control decides."""
+
+    concurrent_images: int
+
+
+Body = Artifact | Source | Policy | TrustRoot | Block | Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A payload that was understood."""
+
+    body: Body
+    serial: int = 0
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A payload that was not: why, and whether its scope must admit nothing new meanwhile."""
+
+    reason: str
+    text: str
+    hold: bool
+
+
+def read(kind: int, payload: bytes) -> Readable | Unusable | None:
+    """Read one payload: `(kind, bytes) → value`; None for an unknown kind that asks to be ignored."""
+    message = pb.ResourcePayload()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError:
+        return Unusable("PAYLOAD_MALFORMED", "the payload is not a ResourcePayload", hold=True)
+    ignore = message.if_unknown == pb.IF_UNKNOWN_IGNORE
+    unknown = next(_unknown(message, ""), None)
+    body = _KINDS.get(kind)
+    if unknown is not None and not ignore:
+        return Unusable("AGENT_TOO_OLD", f"this satellite does not understand {unknown}", hold=True)
+    if body is None:
+        return None if ignore else Unusable("AGENT_TOO_OLD", f"this satellite does not know kind {kind}", hold=True)
+    if message.WhichOneof("body") != body:
+        return Unusable("PAYLOAD_MALFORMED", f"the payload carries no {body}", hold=not ignore)
+    try:
+        return Readable(_body(message), message.serial, _time(message, "issued_at"), _time(message, "expires_at"))
+    except (FleetError, ValueError) as error:
+        return Unusable("PAYLOAD_MALFORMED", str(error)[:512], hold=not ignore)
+
+
+def _time(message: pb.ResourcePayload, name: str) -> datetime | None:
+    if not message.HasField(name):  # type: ignore[arg-type] # the stub wants a literal
+        return None
+    moment: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
+    return moment
+
+
+def _unknown(message: Message, path: str) -> Iterator[str]:
+    """Name each field number and enum value of `message`, at any depth, that this program does not know."""
+    unknown = UnknownFieldSet(message)
+    for position in range(len(unknown)):
+        yield f"field {path}{unknown[position].field_number}"
+    for field, value in message.ListFields():
+        items = value if field.is_repeated else (value,)
+        for item in items:
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                yield from _unknown(item, f"{path}{field.name}.")
+            elif field.enum_type is not None and item not in field.enum_type.values_by_number:
+                yield f"value {item} of {path}{field.name}"
+
+
+def _body(message: pb.ResourcePayload) -> Body:
+    match message.WhichOneof("body"):
+        case "artifact":
+            return _artifact(message.artifact)
+        case "source":
+            spec = message.source
+            prefix = parse_repository(spec.local_prefix) if spec.local_prefix else ""
+            return Source(
+                spec.address, spec.ca_pem, tuple(spec.mirrors), prefix, spec.needs_credential, spec.plain_http
+            )
+        case "policy":
+            return _policy(message.policy)
+        case "trust_root":
+            return TrustRoot(message.trust_root.trusted_root_json)
+        case "block":
+            digests = frozenset(parse_digest(text) for text in message.block.digests)
+            return Block(digests, frozenset(message.block.signers), message.block.reason[:512])
+        case _:
+            return Configuration(message.configuration.concurrent_images)
+
+
+def _artifact(spec: pb.ArtifactSpec) -> Artifact:
+    return Artifact(
+        source=spec.source,
+        repository=parse_repository(spec.repository),
+        tag=parse_tag(spec.tag) if spec.tag else "",
+        digest=parse_digest(spec.digest),
+        platforms=frozenset(Platform(p.os, p.architecture, p.variant) for p in spec.platforms),
+        priority=spec.priority,
+        size_bytes=spec.size_bytes,
+    )
+
+
+def _policy(spec: pb.PolicySpec) -> Policy:
+    authorities = tuple(
+        Authority(
+            name=authority.name,
+            formats=frozenset(int(number) for number in authority.formats),
+            public_keys_pem=tuple(authority.keys.public_keys_pem),
+        )
+        for authority in spec.authorities
+    )
+    return Policy(tuple(spec.images), authorities, spec.check_reference, tuple(spec.referrer_types))
+
+
+_KINDS = {
+    ARTIFACT: "artifact",
+    SOURCE: "source",
+    POLICY: "policy",
+    TRUST_ROOT: "trust_root",
+    BLOCK: "block",
+    CONFIGURATION: "configuration",
+}
