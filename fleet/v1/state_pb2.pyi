@@ -208,19 +208,23 @@ class HeldScope(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    PRECEDENCE_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """`fleet`, `group/<name>` or `satellite/<name>`."""
     digest: _builtins.bytes
     """32 bytes: the scope digest (Resource)."""
+    precedence: _builtins.int
+    """A group's precedence as the satellite knows it. Zero for other scopes."""
     def __init__(
         self,
         *,
         scope: _builtins.str = ...,
         digest: _builtins.bytes = ...,
+        precedence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "precedence", b"precedence", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,20 @@
+"""Where in the log of changes something was computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A point in the log; orders by epoch, then revision.
+
+    The epoch rises only when an operator recovers a restored database, so a position that is ahead of the store says
+    that the store has forgotten something.
+    """
+
+    epoch: int
+    revision: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.revision}"
