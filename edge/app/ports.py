@@ -6,14 +6,23 @@ lock), the control plane in one event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from edge.domain.content import Descriptor, RawManifest
 from fleet.reference import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What opens a source: a username and password, or a bearer token. In memory only, never logged."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    bearer: str = field(default="", repr=False)
 
 
 class Upstream(Protocol):
@@ -29,13 +38,16 @@ class Upstream(Protocol):
         """
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
-        """List what names `digest` as its subject: by the referrers API (all pages), else by the fallback tag."""
+        """List what names `digest` as its subject: by the referrers API, all pages, or the fallback tag."""
 
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> AbstractContextManager[Iterator[bytes]]:
+    def blob(
+        self, repository: str, digest: Digest, *, offset: int = 0
+    ) -> AbstractContextManager[Iterator[bytes]]:
         """Stream a blob from `offset` in chunks of at most 256 KiB; the caller checks the digest.
 
         Raises:
-            FleetError: as `manifest`, with `BLOB_ABSENT`; CORRUPT `RANGE_IGNORED` where an offset was not honoured.
+            FleetError: as `manifest`, with `BLOB_ABSENT`; CORRUPT `RANGE_IGNORED` where an offset was not
+                honoured; UNAVAILABLE `SOURCE_CUT` where the connection broke on the way.
         """
 
 
@@ -87,7 +99,7 @@ class SiteRegistry(Protocol):
         """Say whether a blob is there in this repository."""
 
     def mount(self, repository: str, digest: Digest, *, origin: str) -> bool:
-        """Try to take a blob over from repository `origin`; False where the registry would rather have it sent."""
+        """Try to take a blob over from repository `origin`; False where it has to be sent instead."""
 
     def begin(self, repository: str) -> Upload:
         """Open an upload."""
@@ -95,14 +107,29 @@ class SiteRegistry(Protocol):
     def resume(self, location: str) -> Upload | None:
         """Find an open upload again, or None where it is gone."""
 
-    def append(self, upload: Upload, chunks: Iterable[bytes], *, size_bytes: int) -> Upload:
-        """Send the next `size_bytes` bytes in one request."""
+    def append(self, upload: Upload, segment: bytes | bytearray | memoryview) -> Upload:
+        """Send the next bytes in one request.
+
+        A segment is held whole in memory because Zot drops an upload, with all that it had, when a request
+        breaks off (measured): what a cut at the source interrupts must not be a request to the registry.
+        """
+
+    def cancel(self, upload: Upload) -> None:
+        """Drop an upload and its bytes; without effect where it is gone."""
+
+    def put_blob(self, repository: str, digest: Digest, content: bytes) -> None:
+        """Send a small blob whole.
+
+        Raises:
+            FleetError: as `finish`.
+        """
 
     def finish(self, upload: Upload, digest: Digest) -> None:
         """Close the upload as `digest`; the registry checks it.
 
         Raises:
-            FleetError: CORRUPT `DIGEST_MISMATCH`; UNAVAILABLE `REGISTRY_FULL` on ENOSPC, `REGISTRY_UNREACHABLE`.
+            FleetError: CORRUPT `DIGEST_MISMATCH`; UNAVAILABLE `REGISTRY_FULL` on ENOSPC,
+                `REGISTRY_UNREACHABLE`; CONFLICT `UPLOAD_LOST` where the registry dropped the upload.
         """
 
     def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
@@ -122,7 +149,90 @@ class SiteRegistry(Protocol):
         """Unlink a blob from a repository; False where it was absent or the registry cannot."""
 
     def repositories(self) -> list[str]:
-        """List every repository (all pages)."""
+        """List every repository: from the disk where we own it, else by the catalog (all pages)."""
+
+    def known_manifests(self, repository: str) -> set[Digest]:
+        """List a repository's manifests: untagged ones too where we own the disk, else those under a tag."""
 
     def tags(self, repository: str) -> list[str]:
         """List every tag of a repository (all pages); empty where it is unknown."""
+
+
+class IntentLog(Protocol):
+    """What the satellite means to write, recorded before it does: what has an intent is ours to delete.
+
+    A reference is a digest or a tag. Every call is durable when it returns.
+    """
+
+    def intend_put(self, repository: str, reference: str, digest: Digest) -> None:
+        """Record that `reference` is about to stand for `digest`."""
+
+    def intend_delete(self, repository: str, reference: str) -> None:
+        """Record that `reference` is about to go."""
+
+    def put_done(self, repository: str, reference: str) -> None:
+        """Record that the registry took it: from here on it is published, and ours."""
+
+    def delete_done(self, repository: str, reference: str) -> None:
+        """Record that it is gone: nothing is known of it any more."""
+
+    def ours(self, repository: str, reference: str) -> bool:
+        """Say whether it was ever intended here and is not known to be gone."""
+
+
+class TransferLog(Protocol):
+    """What a restart would cost twice: where uploads stand and which repository has which blob."""
+
+    def upload(self, repository: str, digest: Digest) -> str:
+        """Say where the open upload of a blob goes on, or the empty string."""
+
+    def upload_opened(self, repository: str, digest: Digest, location: str) -> None:
+        """Remember an upload."""
+
+    def upload_closed(self, repository: str, digest: Digest) -> None:
+        """Forget an upload."""
+
+    def blob_stored(self, repository: str, digest: Digest) -> None:
+        """Remember that a repository has a blob, so that others can take it over from there."""
+
+    def blob_gone(self, repository: str, digest: Digest) -> None:
+        """Forget it."""
+
+    def blob_origin(self, digest: Digest) -> str:
+        """Name one repository that has the blob, or the empty string. It is a hint: the registry decides."""
+
+
+class SupervisedRegistry(Protocol):
+    """The registry of a site, whoever runs it: ours as a child, or the user's own.
+
+    Its parts that wait for programs run in the event loop; `site` is for threads.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Say `zot`, `distribution` or `external`."""
+
+    @property
+    def why(self) -> str:
+        """Say in one sentence why it is this one."""
+
+    @property
+    def site(self) -> SiteRegistry:
+        """The writer's door; usable from `start_private` to `stop`."""
+
+    @property
+    def public_url(self) -> str:
+        """Where workloads pull; empty until `open_public` returned."""
+
+    async def start_private(self) -> None:
+        """Start it so that nobody but the satellite can reach it, and wait until it answers.
+
+        Raises:
+            FleetError: UNAVAILABLE `REGISTRY_UNREACHABLE` with the last lines of its log as detail.
+        """
+
+    async def open_public(self) -> None:
+        """Let workloads pull: to be called when what must not be served is gone."""
+
+    async def stop(self) -> None:
+        """Stop it and wait until it is gone."""

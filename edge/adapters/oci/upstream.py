@@ -1,0 +1,150 @@
+"""A source registry, read only, over the OCI distribution API.
+
+Source: OCI distribution specification 1.1, sections "Pull", "Listing Referrers" and "Referrers Tag Schema".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from edge.adapters.oci.client import CHUNK_BYTES, Client, Request, discard, read_at_most
+from edge.adapters.oci.descriptors import ACCEPT, INDEX, read_descriptors
+from edge.adapters.oci.listing import next_page
+from edge.domain.content import Descriptor, RawManifest
+from fleet.errors import FleetError, Kind, malformed
+from fleet.reference import Digest, digest_of
+
+MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+_MAX_PAGES = 16
+_MAX_REFERRERS = 1000
+
+
+class OciUpstream:
+    """Implements `edge.app.ports.Upstream`; safe to use from many threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def manifest(self, repository: str, reference: str) -> RawManifest:
+        """Fetch a manifest by tag or digest."""
+        path = f"/v2/{repository}/manifests/{reference}"
+        response = self._client.send(Request("GET", path, repository, headers={"Accept": ACCEPT}))
+        subject = _name(repository, reference)
+        if response.status == 404:  # noqa: PLR2004 -- Not Found
+            discard(response)
+            raise FleetError(Kind.UNKNOWN, "MANIFEST_ABSENT", "the source has no such manifest", subject=subject)
+        raw = self._body(response, subject)
+        digest = digest_of(raw)
+        if ":" in reference and digest != reference:
+            raise _corrupt("DIGEST_MISMATCH", "the source's manifest is not what its digest says", subject)
+        return RawManifest(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
+
+    def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
+        """List what names `digest` as its subject."""
+        found = self._by_api(repository, digest)
+        return self._by_tag(repository, digest) if found is None else found
+
+    @contextmanager
+    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+        """Stream a blob from `offset`."""
+        subject = _name(repository, digest)
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        path = f"/v2/{repository}/blobs/{digest}"
+        response = self._client.send(Request("GET", path, repository, headers=headers))
+        try:
+            self._check_blob(response, offset=offset, subject=subject)
+            yield _chunks(response, subject)
+        finally:
+            if response.length_remaining:
+                response.close()
+            else:
+                discard(response)
+
+    def _check_blob(self, response: BaseHTTPResponse, *, offset: int, subject: str) -> None:
+        if response.status == 404:  # noqa: PLR2004 -- Not Found
+            raise FleetError(Kind.UNKNOWN, "BLOB_ABSENT", "the source has no such blob", subject=subject)
+        if response.status not in {200, 206} and not (offset and response.status == 416):  # noqa: PLR2004
+            raise self._client.failure(response, subject)
+        start = response.headers.get("Content-Range", "")
+        if offset and not (response.status == 206 and start.startswith(f"bytes {offset}-")):  # noqa: PLR2004
+            raise _corrupt("RANGE_IGNORED", "the source does not continue a blob where asked", subject)
+
+    def _body(self, response: BaseHTTPResponse, subject: str) -> bytes:
+        if response.status != 200:  # noqa: PLR2004 -- OK
+            raise self._client.failure(response, subject)
+        raw = read_at_most(response, MANIFEST_LIMIT_BYTES)
+        if len(raw) > MANIFEST_LIMIT_BYTES:
+            response.close()
+            raise malformed("MANIFEST_TOO_LARGE", "a manifest is at most 4 MiB", subject=subject)
+        length = response.headers.get("Content-Length", "")
+        discard(response)
+        if length.isdecimal() and int(length) != len(raw):
+            raise _cut(subject, "a manifest")
+        return raw
+
+    def _by_api(self, repository: str, digest: Digest) -> list[Descriptor] | None:
+        """Ask the referrers API; None where the registry does not have it."""
+        path = f"/v2/{repository}/referrers/{digest}"
+        found: list[Descriptor] = []
+        for page in range(_MAX_PAGES):
+            response = self._client.send(Request("GET", path, repository, headers={"Accept": INDEX}))
+            if response.status in {400, 404, 405} and page == 0:
+                discard(response)
+                return None
+            body = self._body(response, _name(repository, digest))
+            found += self._descriptors(body, repository, digest)
+            following = next_page(self._client, path, response.headers.get("Link", ""))
+            if following is None:
+                return found
+            path = following
+        raise _too_many(repository, digest)
+
+    def _by_tag(self, repository: str, digest: Digest) -> list[Descriptor]:
+        try:
+            index = self.manifest(repository, digest.replace(":", "-"))
+        except FleetError as error:
+            if error.kind is Kind.UNKNOWN:
+                return []
+            raise
+        return self._descriptors(index.raw, repository, digest)
+
+    def _descriptors(self, body: bytes, repository: str, digest: Digest) -> list[Descriptor]:
+        try:
+            found = read_descriptors(body)
+        except ValueError as error:
+            subject = _name(repository, digest)
+            raise malformed(
+                "REFERRERS_MALFORMED", "the source's list of referrers is no index", subject=subject
+            ) from error
+        if len(found) > _MAX_REFERRERS:
+            raise _too_many(repository, digest)
+        return found
+
+
+def _chunks(response: BaseHTTPResponse, subject: str) -> Iterator[bytes]:
+    try:
+        yield from response.stream(CHUNK_BYTES, decode_content=False)
+    except (HTTPError, OSError) as error:
+        raise _cut(subject, str(error)) from error
+
+
+def _name(repository: str, reference: str) -> str:
+    return f"{repository}{'@' if ':' in reference else ':'}{reference}"
+
+
+def _corrupt(reason: str, text: str, subject: str) -> FleetError:
+    return FleetError(Kind.CORRUPT, reason, text, subject=subject)
+
+
+def _cut(subject: str, detail: str) -> FleetError:
+    text = "the connection to the source broke on the way"
+    return FleetError(Kind.UNAVAILABLE, "SOURCE_CUT", text, subject=subject, detail=detail[:400])
+
+
+def _too_many(repository: str, digest: Digest) -> FleetError:
+    text = f"more than {_MAX_REFERRERS} referrers"
+    return malformed("EVIDENCE_LIMIT", text, subject=_name(repository, digest))

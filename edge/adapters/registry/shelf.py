@@ -1,0 +1,101 @@
+"""Reading the disk below a registry of our own: what the API does not list is there all the same.
+
+Manifests without a tag, and whatever somebody put on the disk, are pullable by digest and by name. Repositories
+are found by their directories, not by the catalog, which shows only those that look complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleet.errors import FleetError
+from fleet.reference import Digest, parse_digest
+
+_SPARE_BYTES = 1024 * 1024
+
+
+class NoShelf:
+    """A registry whose disk is not ours to read."""
+
+    def repositories(self) -> None:
+        """Leave it to the API."""
+
+    def manifests(self, repository: str) -> None:
+        """Leave it to the API."""
+
+    def is_full(self) -> bool:
+        """Not to be known from here."""
+        return False
+
+
+class _Disk:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def is_full(self) -> bool:
+        """Say whether less than a megabyte is free."""
+        try:
+            space = os.statvfs(self._directory)
+        except OSError:
+            return False
+        return space.f_bavail * space.f_frsize < _SPARE_BYTES or (space.f_files > 0 and space.f_favail == 0)
+
+
+class DistributionShelf(_Disk):
+    """CNCF Distribution's filesystem driver: a link per manifest under `_manifests/revisions`."""
+
+    def repositories(self) -> list[str]:
+        """List every directory that has manifests or layers."""
+        return sorted(_below(self._root, marks=("_manifests", "_layers")))
+
+    def manifests(self, repository: str) -> set[Digest]:
+        """List every revision, and every digest that a tag points to."""
+        manifests = self._root / repository / "_manifests"
+        links = [*manifests.glob("revisions/*/*/link"), *manifests.glob("tags/*/current/link")]
+        return {digest for link in links if (digest := _digest(_text(link)))}
+
+    @property
+    def _root(self) -> Path:
+        return self._directory / "docker/registry/v2/repositories"
+
+
+class ZotShelf(_Disk):
+    """Zot's storage: an OCI image layout per repository, whose `index.json` names every manifest."""
+
+    def repositories(self) -> list[str]:
+        """List every directory that has an index."""
+        return sorted(_below(self._directory, marks=("index.json",)))
+
+    def manifests(self, repository: str) -> set[Digest]:
+        """List every manifest that the repository's index names."""
+        try:
+            entries = json.loads(_text(self._directory / repository / "index.json"))["manifests"] or ()
+            names = [str(entry["digest"]) for entry in entries]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return set()
+        return {digest for name in names if (digest := _digest(name))}
+
+
+def _below(root: Path, *, marks: tuple[str, ...]) -> Iterator[str]:
+    for directory, names, files in os.walk(root):
+        if directory != str(root) and any(mark in names or mark in files for mark in marks):
+            yield str(Path(directory).relative_to(root))
+        content = {"blobs"} if "index.json" in files else set()  # elsewhere a repository may be called so
+        names[:] = [name for name in names if not name.startswith(("_", ".")) and name not in content]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return parse_digest(text.strip())
+    except FleetError:
+        return None
