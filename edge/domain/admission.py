@@ -98,9 +98,7 @@ class Admission(Dossier):
             raise TypeError("an Admission is made by a verdict, not by hand")
 
 
-def admit(
-    dossier: Dossier, *, policy_version: bytes, trust_version: bytes, block_version: bytes
-) -> Admission:
+def admit(dossier: Dossier, *, policy_version: bytes, trust_version: bytes, block_version: bytes) -> Admission:
     """Seal a dossier that passed: for `edge.domain.verify.verdict` alone, as a test checks."""
     return Admission(
         **{field.name: getattr(dossier, field.name) for field in fields(Dossier)},

@@ -1,0 +1,88 @@
+"""Fetch what a verdict needs, and no layer, then ask for the verdict.
+
+The root comes by digest; a tag is followed once, for cosign 2's signatures, which are judged by what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from edge.app.closure import gather_closure
+from edge.app.evidence import EvidenceFetcher, fetch_manifest
+from edge.app.ports import Upstream
+from edge.domain.admission import Admission, Dossier, Refused
+from edge.domain.content import Platform
+from edge.domain.policy import Rules
+from edge.domain.verify.verdict import Subject, decide, forejudge, weigh
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class WantedArtifact:
+    """What desired state asks for."""
+
+    name: str
+    source: str
+    repository: str
+    digest: Digest
+    local_repository: str
+    tag: str = ""
+    platforms: tuple[Platform, ...] = ()
+    """Of an index, these alone; empty for all."""
+
+
+def judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admission | Refused:
+    """Fetch an artifact's manifests and evidence and judge it; no layer is fetched.
+
+    What can never be right at this digest is a verdict (`Refused`); what may pass is an error.
+
+    Raises:
+        FleetError: as the port: UNKNOWN `MANIFEST_ABSENT`, UNAVAILABLE, REFUSED, EXHAUSTED, CORRUPT.
+    """
+    try:
+        return _judge(wanted, upstream, rules)
+    except FleetError as error:
+        if error.kind is Kind.MALFORMED:
+            return Refused(error.reason, error.text)
+        raise
+
+
+def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admission | Refused:
+    # 1. What needs no fetch.
+    subject = Subject(wanted.source, wanted.repository, wanted.digest)
+    if refused := forejudge(subject, rules):
+        return refused
+    # 2. The root, by digest, and what speaks for it.
+    fetch = partial(fetch_manifest, upstream, wanted.repository)
+    root = fetch(wanted.digest)
+    types = {name for policy in rules.matching(subject.image) for name in policy.referrer_types}
+    evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types)
+    # 3. Judged before anything else is asked of the source.
+    kept = weigh(subject, evidence, rules)
+    if isinstance(kept, Refused):
+        return kept
+    # 4. What lies below; the verdict on the whole.
+    closure = gather_closure(root, wanted.platforms, fetch)
+    dossier = Dossier(
+        name=wanted.name,
+        source=wanted.source,
+        repository=wanted.repository,
+        local_repository=wanted.local_repository,
+        tags=(wanted.tag,) if wanted.tag else (),
+        root=root,
+        children=closure.children,
+        blobs=closure.blobs,
+        evidence=kept,
+    )
+    return decide(dossier, rules)
+
+
+def rejudge(dossier: Dossier, rules: Rules) -> Admission | Refused:
+    """Judge again by the rules in force now, without the network; an `Admission` is a dossier too.
+
+    Only evidence that counted when it was gathered is held. A refusal for want of evidence under *new* policies
+    therefore says that the artifact must be judged afresh, not that the source has no such signature.
+    """
+    return decide(dossier, rules)

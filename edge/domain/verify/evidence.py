@@ -1,0 +1,98 @@
+"""Evidence as it was fetched, turned into claims; also the bounds on how much of it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.domain.admission import Evidence
+from edge.domain.content import Descriptor, Image, read_manifest
+from edge.domain.verify import bundle, simple_signing
+from edge.domain.verify.claims import Claim
+from fleet.errors import FleetError, malformed
+from fleet.reference import Digest, digest_of
+
+MAX_OBJECTS = 100
+"""Signatures and other referrers of one image."""
+MAX_BYTES = 32 << 20
+"""Manifests, configs and layers of all of them together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One piece of evidence, read."""
+
+    evidence: Evidence
+    claims: tuple[Claim, ...] = ()
+    artifact_type: str = ""
+    """Of a referrer that claims nothing; empty for signatures and what cannot be used."""
+    reason: str = ""
+    """Why it cannot be used; empty where it can."""
+
+    @property
+    def digest(self) -> Digest:
+        """Name it by its manifest."""
+        return self.evidence.manifests[-1].digest
+
+
+def is_past_limits(pieces: Sequence[Evidence]) -> bool:
+    """Say whether there is more evidence than is looked at."""
+    size_bytes = 0
+    for piece in pieces:
+        size_bytes += sum(len(manifest.raw) for manifest in piece.manifests)
+        size_bytes += sum(len(content) for _, content in piece.blobs)
+    return len(pieces) > MAX_OBJECTS or size_bytes > MAX_BYTES
+
+
+def _unusable(detail: str) -> FleetError:
+    return malformed("EVIDENCE_MALFORMED", f"the evidence cannot be used: {detail}")
+
+
+def _content(piece: Evidence, descriptor: Descriptor) -> bytes:
+    """Take a blob's bytes, checked again: evidence may have come from a disk since it was fetched."""
+    for held, content in piece.blobs:
+        if held.digest == descriptor.digest and digest_of(content) == descriptor.digest:
+            return content
+    raise _unusable("a blob is missing or is not what its digest says")
+
+
+def _image(piece: Evidence) -> Image:
+    if len(piece.manifests) != 1:
+        raise _unusable("it is not one manifest")
+    raw = piece.manifests[0]
+    found = read_manifest(raw.raw, raw.media_type)
+    if digest_of(raw.raw) != raw.digest or not isinstance(found, Image):
+        raise _unusable("it is no manifest of its digest with a config and layers")
+    return found
+
+
+def _signature_manifest(piece: Evidence, image: Image, root: Digest) -> tuple[Claim, ...]:
+    if piece.tag != simple_signing.signature_tag(root):
+        raise _unusable("its tag is not the image's")
+    if len(image.layers) > MAX_OBJECTS:
+        raise malformed("EVIDENCE_LIMIT", "a signature manifest holds more than 100 signatures")
+    return tuple(simple_signing.read_payload(layer, _content(piece, layer)) for layer in image.layers)
+
+
+def _read(piece: Evidence, root: Digest) -> Read:
+    image = _image(piece)
+    _content(piece, image.config)
+    if piece.tag:
+        return Read(piece, claims=_signature_manifest(piece, image, root))
+    if image.subject is None or image.subject.digest != root:
+        raise _unusable("its subject is another image")
+    if bundle.is_bundle(image):
+        return Read(piece, claims=(bundle.read_bundle(_content(piece, bundle.only_layer(image))),))
+    if image.is_runnable:
+        raise _unusable("it is a runnable image")
+    for layer in image.layers:
+        _content(piece, layer)
+    return Read(piece, artifact_type=image.kind)
+
+
+def read_evidence(piece: Evidence, root: Digest) -> Read:
+    """Read one piece of evidence on the image `root`; what is wrong with it is its `reason`, not an error."""
+    try:
+        return _read(piece, root)
+    except FleetError as error:
+        return Read(piece, reason=error.reason)
