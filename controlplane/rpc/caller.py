@@ -1,0 +1,163 @@
+"""Who calls: read from the certificate of the connection, never from metadata or a message.
+
+gRPC's own property `peer_spiffe_id` is not enough: the certificate is parsed again, here, for every RPC, because a
+connection outlives the validity of what it was opened with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, unique
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fleet.errors import FleetError, Kind
+from fleet.identity import FleetId, SatelliteId, parse_id
+from fleet.svid import Leaf, read_leaf
+
+_LEAF = "x509_pem_cert"
+_CHAIN = "x509_pem_cert_chain"
+_MAX_CHAIN = 8
+
+
+@unique
+class Party(Enum):
+    """What a caller is to the authorization table."""
+
+    ANYONE = "anyone"
+    """No certificate: the bootstrap listener's callers."""
+    SATELLITE = "satellite"
+    VIEWER = "viewer"
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What the connection proves: an identity of this trust domain, until when, and by which chain."""
+
+    identity: FleetId
+    not_after: datetime
+    chain: tuple[x509.Certificate, ...]
+    """Leaf first, then what the peer sent of intermediates."""
+
+    def is_anchored_in(self, roots: Sequence[bytes]) -> bool:
+        """Say whether the chain still leads to one of the roots, DER: a root that left the bundle counts no more."""
+        anchors = [x509.load_der_x509_certificate(root) for root in roots]
+        issued = self.chain[0]
+        for _ in self.chain:
+            if any(_issued(issued, anchor) for anchor in anchors):
+                return True
+            above = next((c for c in self.chain[1:] if c is not issued and _issued(issued, c)), None)
+            if above is None:
+                return False
+            issued = above
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes this RPC, checked; servicers act on this and nothing else."""
+
+    party: Party
+    spiffe_id: str = ""
+    """Empty for ANYONE."""
+    name: str = ""
+    """A satellite's or an operator's name; empty for ANYONE."""
+    peer: Peer | None = None
+
+    @property
+    def is_satellite(self) -> bool:
+        """Say whether a satellite calls: it speaks for itself alone."""
+        return self.party is Party.SATELLITE
+
+    @property
+    def verified(self) -> Peer:
+        """The peer behind the caller.
+
+        Raises:
+            FleetError: INTERNAL `CALLER_UNVERIFIED` where the listener asked for no certificate.
+        """
+        if self.peer is None:
+            raise FleetError(Kind.INTERNAL, "CALLER_UNVERIFIED", "this call needs a verified identity")
+        return self.peer
+
+
+_current: ContextVar[Caller] = ContextVar("caller")
+
+
+def bind_caller(caller: Caller) -> None:
+    """Make `caller` what `current_caller` answers within this RPC's task."""
+    _current.set(caller)
+
+
+def current_caller() -> Caller:
+    """The caller of the RPC that this task serves.
+
+    Raises:
+        FleetError: INTERNAL `CALLER_UNVERIFIED` outside of an RPC.
+    """
+    caller = _current.get(None)
+    if caller is None:
+        raise FleetError(Kind.INTERNAL, "CALLER_UNVERIFIED", "this call needs a verified identity")
+    return caller
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _unidentified(reason: str, text: str, *, subject: str = "", detail: str = "") -> FleetError:
+    return FleetError(Kind.UNIDENTIFIED, reason, text, subject=subject, detail=detail)
+
+
+def _chain(properties: Mapping[str, Sequence[bytes]]) -> tuple[x509.Certificate, ...]:
+    pems = [*properties.get(_LEAF, ())[:1], *properties.get(_CHAIN, ())[:1]]
+    if not pems:
+        raise _unidentified("CERTIFICATE_MISSING", "this listener serves callers with a certificate only")
+    try:
+        found = [c for pem in pems for c in x509.load_pem_x509_certificates(pem)]
+    except ValueError as error:
+        raise _unidentified("SVID_MALFORMED", "not an X.509 certificate", detail=str(error)) from error
+    return tuple(dict.fromkeys(found))[:_MAX_CHAIN]
+
+
+def read_peer(properties: Mapping[str, Sequence[bytes]], *, trust_domain: str, now: Callable[[], datetime]) -> Peer:
+    """Judge a connection's certificate: `gRPC auth context → peer`; its signatures were the handshake's to check.
+
+    Raises:
+        FleetError: UNIDENTIFIED `CERTIFICATE_MISSING`, `SVID_URI_SAN` unless exactly one URI name, `SVID_USAGE`,
+            `SVID_EXPIRED`, `SVID_NOT_YET_VALID`, `TRUST_DOMAIN_FOREIGN`, `SPIFFE_ID_FOREIGN` for no ID of a fleet.
+    """
+    chain = _chain(properties)
+    leaf: Leaf = read_leaf(chain[0].public_bytes(Encoding.DER))
+    at = now()
+    if at >= leaf.not_after:
+        raise _unidentified("SVID_EXPIRED", "the certificate has expired: renew it", subject=leaf.spiffe_id)
+    if at < leaf.not_before:
+        raise _unidentified("SVID_NOT_YET_VALID", "the certificate is not valid yet", subject=leaf.spiffe_id)
+    try:
+        identity = parse_id(leaf.spiffe_id)
+    except FleetError as error:
+        raise _unidentified(
+            "SPIFFE_ID_FOREIGN", "the certificate names nobody of a fleet", subject=leaf.spiffe_id[:256]
+        ) from error
+    if identity.trust_domain != trust_domain:
+        raise _unidentified(
+            "TRUST_DOMAIN_FOREIGN", "the certificate is of another trust domain", subject=leaf.spiffe_id
+        )
+    return Peer(identity, leaf.not_after, chain)
+
+
+def name_of(identity: FleetId) -> str:
+    """The last segment of an ID: a satellite's or operator's name."""
+    return identity.name if isinstance(identity, SatelliteId) else str(identity).rsplit("/", 1)[-1]
