@@ -1,0 +1,155 @@
+"""The reading half of `Fleet`: entities, desired state, statuses, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from controlplane.app.ports import PageRequest, Store
+from controlplane.domain.checks import check_page
+from controlplane.domain.commands import Changes
+from controlplane.domain.entities import (
+    Artifact,
+    Block,
+    Group,
+    JoinToken,
+    Operator,
+    Page,
+    Policy,
+    Position,
+    Role,
+    Satellite,
+    Source,
+)
+from controlplane.domain.state import Desired, WholeState
+from controlplane.domain.status import ArtifactStatus, FleetStatus, SatelliteStatus
+from fleet.errors import FleetError, Kind
+
+
+def _page(size: int, token: str) -> PageRequest:
+    return PageRequest(check_page(size), token)
+
+
+class FleetReading:
+    """What can be asked. A name that is not there is UNKNOWN `<KIND>_UNKNOWN`; pages are 1 to 1,000 rows, 0 is 100."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def position(self) -> Position:
+        """Read the log's end."""
+        return await self._store.position()
+
+    async def get_satellite(self, name: str) -> Satellite:
+        """Read one satellite."""
+        return await self._store.satellite(name, self._clock())
+
+    async def get_group(self, name: str) -> Group:
+        """Read one group."""
+        return await self._store.group(name)
+
+    async def get_source(self, name: str) -> Source:
+        """Read one source."""
+        return await self._store.source(name)
+
+    async def get_artifact(self, name: str) -> Artifact:
+        """Read one artifact."""
+        return await self._store.artifact(name)
+
+    async def get_policy(self, name: str) -> Policy:
+        """Read one policy."""
+        return await self._store.policy(name)
+
+    async def get_block(self, name: str) -> Block:
+        """Read one block."""
+        return await self._store.block(name)
+
+    async def get_operator(self, name: str) -> Operator:
+        """Read one operator."""
+        return await self._store.operator(name)
+
+    async def list_satellites(self, page_size: int = 0, page_token: str = "", *, group: str = "") -> Page[Satellite]:
+        """Read satellites by name, of one group where it is not empty."""
+        return await self._store.satellites(_page(page_size, page_token), group, self._clock())
+
+    async def list_groups(self, page_size: int = 0, page_token: str = "") -> Page[Group]:
+        """Read groups by name."""
+        return await self._store.groups(_page(page_size, page_token))
+
+    async def list_sources(self, page_size: int = 0, page_token: str = "") -> Page[Source]:
+        """Read sources by name."""
+        return await self._store.sources(_page(page_size, page_token))
+
+    async def list_artifacts(self, page_size: int = 0, page_token: str = "", *, scope: str = "") -> Page[Artifact]:
+        """Read artifacts by name, of one scope where it is not empty."""
+        return await self._store.artifacts(_page(page_size, page_token), scope)
+
+    async def list_policies(self, page_size: int = 0, page_token: str = "") -> Page[Policy]:
+        """Read policies by name."""
+        return await self._store.policies(_page(page_size, page_token))
+
+    async def list_blocks(self, page_size: int = 0, page_token: str = "") -> Page[Block]:
+        """Read blocks by name."""
+        return await self._store.blocks(_page(page_size, page_token))
+
+    async def list_operators(self, page_size: int = 0, page_token: str = "") -> Page[Operator]:
+        """Read operators by name."""
+        return await self._store.operators(_page(page_size, page_token))
+
+    async def list_tokens(self, page_size: int = 0, page_token: str = "") -> Page[JoinToken]:
+        """Read join tokens by identifier, without their secrets."""
+        return await self._store.tokens(_page(page_size, page_token))
+
+    async def changes(self, after: Position | None = None, page_size: int = 0) -> Changes:
+        """Read the log from a position on (None: from the beginning), oldest first."""
+        return await self._store.changes(after, check_page(page_size))
+
+    async def desired(self, satellite: str) -> Desired:
+        """Compute what a satellite should hold. UNKNOWN `SATELLITE_UNKNOWN`."""
+        found = await self._store.desired([satellite], self._clock())
+        if satellite not in found:
+            raise FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=satellite[:80])
+        return found[satellite]
+
+    async def desired_of(self, satellites: Sequence[str]) -> Mapping[str, Desired]:
+        """Compute what many satellites should hold, all at one position; unknown names are left out."""
+        return await self._store.desired(satellites, self._clock())
+
+    async def knows(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope ever had this digest, so that a delta can start from it."""
+        return await self._store.knows(scope, digest)
+
+    async def state(self, satellite: str) -> WholeState:
+        """Read a satellite's whole desired state, payloads included."""
+        return await self._store.whole_state(satellite, self._clock())
+
+    async def fleet_status(self) -> FleetStatus:
+        """Count the fleet."""
+        return await self._store.fleet_status(self._clock())
+
+    async def satellite_statuses(
+        self, page_size: int = 0, page_token: str = "", *, group: str = ""
+    ) -> Page[SatelliteStatus]:
+        """Read where satellites stand, by name, reports without exceptions."""
+        return await self._store.statuses(_page(page_size, page_token), group, self._clock())
+
+    async def statuses_since(self, since: datetime) -> tuple[SatelliteStatus, ...]:
+        """Read statuses that changed at or after a time, for WatchFleet; at most 1,000, the oldest change first."""
+        return await self._store.statuses_since(since, self._clock())
+
+    async def satellite_status(self, name: str) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
+        """Read where one satellite stands, exceptions included, and each desired artifact, by name."""
+        return await self._store.status(name, self._clock())
+
+    async def role_of(self, spiffe_id: str) -> Role | None:
+        """Find an operator's role by its SPIFFE ID."""
+        return await self._store.role_of(spiffe_id)
+
+    async def revoked(self, spiffe_id: str) -> bool:
+        """Say whether an identity is revoked."""
+        return spiffe_id in await self._store.revoked()
+
+    async def revoked_ids(self) -> frozenset[str]:
+        """List every revoked SPIFFE ID: one read covers all open streams."""
+        return await self._store.revoked()

@@ -1,0 +1,233 @@
+"""What operators may write: each command is checked and brought to one form before anything else happens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Upsert
+from controlplane.domain.entities import (
+    OPERATOR,
+    Artifact,
+    Assignment,
+    Block,
+    Entity,
+    Group,
+    Membership,
+    Operator,
+    Policy,
+    Satellite,
+    Source,
+)
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, SourceSpec
+from controlplane.domain.state import FLEET_SCOPE, split_scope
+from fleet.errors import malformed
+from fleet.identity import check_name
+from fleet.reference import (
+    ArtifactName,
+    parse_artifact_name,
+    parse_digest,
+    parse_repository,
+    parse_tag,
+)
+
+MAX_TEXT = 512
+MAX_REQUEST_ID = 64
+MAX_PRECEDENCE = 1_000_000
+MAX_PRIORITY = 100
+MAX_RESOURCE_NAME_BYTES = 512
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\Z")
+_OWNER = re.compile(r"operator\Z|(?:apply|harbor)/[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
+_HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_TABLE_NAMED = frozenset(EntityKind) - {EntityKind.MEMBERSHIP, EntityKind.ASSIGNMENT, EntityKind.ARTIFACT}
+
+
+def check_page(size: int) -> int:
+    """Return the rows in a page, 100 for 0.
+
+    Raises:
+        FleetError: MALFORMED `PAGE_SIZE_OUT_OF_RANGE` past 1,000.
+    """
+    if not 0 <= size <= MAX_PAGE:
+        raise malformed("PAGE_SIZE_OUT_OF_RANGE", "a page has 1 to 1,000 rows")
+    return size or DEFAULT_PAGE
+
+
+def check_reason(text: str) -> str:
+    """Return a text for people if it is short and printable; `TEXT_TOO_LONG`, `TEXT_MALFORMED`."""
+    if len(text) > MAX_TEXT:
+        raise malformed("TEXT_TOO_LONG", "a text for people has at most 512 characters")
+    if _CONTROL.search(text):
+        raise malformed("TEXT_MALFORMED", "a text for people has no control characters")
+    return text
+
+
+def check_request_id(text: str) -> str:
+    """Return a request id if it is one; `REQUEST_ID_MALFORMED`."""
+    if len(text) > MAX_REQUEST_ID or not text.isprintable():
+        raise malformed("REQUEST_ID_MALFORMED", "a request id has at most 64 printable characters")
+    return text
+
+
+def check_command(command: Command) -> Command:
+    """Return a command in its one form: names parsed, defaults filled in, outputs dropped.
+
+    Raises:
+        FleetError: MALFORMED with the reason of the part that is wrong.
+    """
+    match command:
+        case Upsert():
+            return replace(command, entity=_check_entity(command.entity))
+        case Delete(kind=EntityKind.ARTIFACT):
+            return replace(command, name=str(parse_artifact_name(command.name)))
+        case Delete():
+            if command.kind not in _TABLE_NAMED:
+                raise malformed("DELETION_MALFORMED", "a pair is deleted by both of its names")
+            return replace(command, name=check_name(command.name, what=command.kind.value))
+        case DeletePair():
+            return DeletePair(_check_gone(command.pair))
+
+
+def _check_gone(pair: Membership | Assignment) -> Membership | Assignment:
+    if isinstance(pair, Membership):
+        return _check_membership(pair)
+    return replace(_check_assignment(pair), artifact=str(parse_artifact_name(pair.artifact)))
+
+
+def _check_entity(entity: Entity) -> Entity:
+    match entity:
+        case Satellite():
+            return _check_satellite(entity)
+        case Group():
+            return _check_group(entity)
+        case Source():
+            return Source(check_name(entity.name, what="source"), _check_source(entity.spec), etag=entity.etag)
+        case Artifact():
+            return _check_artifact(entity)
+        case Policy():
+            name = check_name(entity.name, what="policy")
+            return Policy(name, _check_policy(entity.spec), _check_scopes(entity.scopes), entity.etag)
+        case Block():
+            name = check_name(entity.name, what="block")
+            return Block(name, _check_block(entity.spec), _check_scopes(entity.scopes), entity.etag)
+        case Membership():
+            made = _check_membership(entity)
+            return replace(made, owner=made.owner or OPERATOR)
+        case Assignment():
+            wanted = _check_assignment(entity)
+            return replace(wanted, owner=wanted.owner or OPERATOR)
+        case Operator():
+            return Operator(check_name(entity.name, what="operator"), entity.role, etag=entity.etag)
+
+
+def _check_satellite(satellite: Satellite) -> Satellite:
+    return Satellite(
+        name=check_name(satellite.name, what="satellite"),
+        region=check_name(satellite.region, what="region") if satellite.region else "",
+        description=check_reason(satellite.description),
+        etag=satellite.etag,
+    )
+
+
+def _check_group(group: Group) -> Group:
+    if not 0 <= group.precedence <= MAX_PRECEDENCE:
+        raise malformed("PRECEDENCE_OUT_OF_RANGE", "a precedence is 0 to 1,000,000", subject=group.name)
+    name = check_name(group.name, what="group")
+    return Group(name, group.precedence, check_reason(group.description), etag=group.etag)
+
+
+def _check_address(address: str) -> str:
+    if not _ADDRESS.match(address):
+        raise malformed("ADDRESS_MALFORMED", "a registry's address is host[:port]", subject=address[:80])
+    return address
+
+
+def _check_source(spec: SourceSpec) -> SourceSpec:
+    _check_address(spec.address)
+    for mirror in spec.mirrors:
+        _check_address(mirror)
+    if spec.local_prefix:
+        parse_repository(spec.local_prefix)
+    if spec.ca_pem and "-----BEGIN CERTIFICATE-----" not in spec.ca_pem:
+        raise malformed("CA_MALFORMED", "a source's CA is PEM certificates")
+    return replace(spec, needs_credential=False)
+
+
+def _check_artifact(artifact: Artifact) -> Artifact:
+    spec = artifact.spec
+    if not spec.source:  # the name is the short form of the spec
+        name = parse_artifact_name(artifact.name)
+        spec = replace(
+            spec, source=name.source, repository=name.repository, tag=name.tag, digest=name.digest or spec.digest
+        )
+    return Artifact(_check_artifact_spec(spec), _artifact_name(spec), etag=artifact.etag)
+
+
+def _artifact_name(spec: ArtifactSpec) -> str:
+    digest = parse_digest(spec.digest) if spec.digest else None
+    name = str(ArtifactName(spec.source, spec.repository, spec.tag, digest))
+    if len(name.encode()) > MAX_RESOURCE_NAME_BYTES:
+        raise malformed("NAME_TOO_LONG", "an artifact's name has at most 512 bytes", subject=name[:80])
+    return name
+
+
+def _check_artifact_spec(spec: ArtifactSpec) -> ArtifactSpec:
+    check_name(spec.source, what="source")
+    parse_repository(spec.repository)
+    if spec.tag:
+        parse_tag(spec.tag)
+    if spec.digest:
+        parse_digest(spec.digest)
+    if not (spec.tag or spec.digest):
+        raise malformed("ARTIFACT_MALFORMED", "an artifact has a tag, a digest or both", subject=spec.repository)
+    if not 0 <= spec.priority <= MAX_PRIORITY:
+        raise malformed("PRIORITY_OUT_OF_RANGE", "a priority is 0 to 100")
+    if any(not (platform.os and platform.architecture) for platform in spec.platforms):
+        raise malformed("PLATFORM_MALFORMED", "a platform is os/architecture[/variant]")
+    return replace(spec, platforms=tuple(sorted(set(spec.platforms))))
+
+
+def _check_policy(spec: PolicySpec) -> PolicySpec:
+    names = [authority.name for authority in spec.authorities]
+    if len(names) != len(set(names)) or not all(names):
+        raise malformed("AUTHORITY_MALFORMED", "each authority of a policy has a name of its own")
+    return spec
+
+
+def _check_block(spec: BlockSpec) -> BlockSpec:
+    for digest in spec.digests:
+        parse_digest(digest)
+    for signer in spec.signers:
+        if not _HEX_SHA256.match(signer):
+            raise malformed("SIGNER_MALFORMED", "a signer is 64 hexadecimal digits", subject=signer[:80])
+    check_reason(spec.reason)
+    return spec
+
+
+def _check_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    for scope in scopes:
+        split_scope(scope)
+    return tuple(sorted(set(scopes))) or (FLEET_SCOPE,)
+
+
+def _check_owner(owner: str) -> str:
+    if owner and not _OWNER.match(owner):
+        raise malformed("OWNER_MALFORMED", "an owner is operator, apply/<set> or harbor/<endpoint>", subject=owner[:80])
+    return owner
+
+
+def _check_membership(pair: Membership) -> Membership:
+    check_name(pair.satellite, what="satellite")
+    check_name(pair.group, what="group")
+    return replace(pair, owner=_check_owner(pair.owner))
+
+
+def _check_assignment(pair: Assignment) -> Assignment:
+    # The text stays as it is: a digest beside the tag pins a new artifact (controlplane.app.resolution).
+    parse_artifact_name(pair.artifact)
+    split_scope(pair.scope)
+    return replace(pair, owner=_check_owner(pair.owner))
