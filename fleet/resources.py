@@ -156,6 +156,11 @@ def _time(message: pb.ResourcePayload, name: str) -> datetime | None:
     return moment
 
 
+def first_unknown(message: Message) -> str | None:
+    """Name the first field or enum value of `message`, at any depth, that this program does not know."""
+    return next(_unknown(message, ""), None)
+
+
 def _unknown(message: Message, path: str) -> Iterator[str]:
     """Name each field number and enum value of `message`, at any depth, that this program does not know."""
     unknown = UnknownFieldSet(message)

@@ -1,0 +1,206 @@
+"""What satellites say of themselves ⇄ domain values; texts of peers are cleaned on the way in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from controlplane.domain.status import (
+    ArtifactState,
+    ArtifactStatus,
+    FleetStatus,
+    Health,
+    Report,
+    ResourceException,
+    SatelliteStatus,
+)
+from controlplane.rpc.wire import clean, read_position, read_time, within, write_lifecycle, write_position, write_time
+from fleet.errors import malformed
+from fleet.v1 import fleet_pb2 as pb
+from fleet.v1 import health_pb2, resource_pb2, state_pb2
+
+MAX_EXCEPTIONS = 100
+_DIGEST_BYTES = 32
+_MAX_NAME = 512
+
+
+def _digest(value: bytes, *, what: str) -> bytes:
+    if value and len(value) != _DIGEST_BYTES:
+        raise malformed("DIGEST_MALFORMED", "a state digest has 32 bytes", subject=what)
+    return value
+
+
+def _artifact_state(number: int) -> ArtifactState:
+    # A state that this server does not know yet is one that it has no word for, not an error of the satellite.
+    return ArtifactState(number) if number in set(ArtifactState) else ArtifactState.UNREPORTED
+
+
+def _read_exception(message: state_pb2.ResourceException) -> ResourceException:
+    return ResourceException(
+        kind=int(message.kind),
+        name=clean(message.name, _MAX_NAME),
+        scope=clean(message.scope, 128),
+        state=_artifact_state(message.state),
+        reason=clean(message.reason, 64),
+        text=clean(message.text),
+        since=read_time(message, "since"),
+        serving_digest=clean(message.serving_digest, 128),
+        done_bytes=message.done_bytes,
+        total_bytes=message.total_bytes,
+    )
+
+
+def read_report(message: state_pb2.StateReport) -> Report:
+    """Read a satellite's report.
+
+    Raises:
+        FleetError: MALFORMED `DIGEST_MALFORMED`, `TOO_LONG` past 100 exceptions, `TIME_MALFORMED`.
+    """
+    exceptions = within(message.exceptions, MAX_EXCEPTIONS, what="a report's list of exceptions")
+    return Report(
+        sequence=message.sequence,
+        position=read_position(message, "position"),  # type: ignore[arg-type] # the domain's twin
+        held_digest=_digest(message.held_digest, what="held_digest"),
+        enforced_digest=_digest(message.enforced_digest, what="enforced_digest"),
+        desired=message.desired,
+        published=message.published,
+        waiting=message.waiting,
+        refused=message.refused,
+        failed=message.failed,
+        exceptions=tuple(map(_read_exception, exceptions)),
+        exceptions_omitted=message.exceptions_omitted,
+        foreign_withdrawn=message.foreign_withdrawn,
+        registry_kind=clean(message.registry_kind, 32),
+        registry_exclusive=message.registry_exclusive,
+    )
+
+
+def _write_exception(value: ResourceException) -> state_pb2.ResourceException:
+    return state_pb2.ResourceException(
+        kind=resource_pb2.ResourceKind.ValueType(value.kind),
+        name=value.name,
+        scope=value.scope,
+        state=state_pb2.ArtifactState.ValueType(int(value.state)),
+        reason=value.reason,
+        text=value.text,
+        since=write_time(value.since),
+        serving_digest=value.serving_digest,
+        done_bytes=value.done_bytes,
+        total_bytes=value.total_bytes,
+    )
+
+
+def _write_report(value: Report) -> state_pb2.StateReport:
+    return state_pb2.StateReport(
+        sequence=value.sequence,
+        position=write_position(value.position) if value.position else None,
+        held_digest=value.held_digest,
+        enforced_digest=value.enforced_digest,
+        desired=value.desired,
+        published=value.published,
+        waiting=value.waiting,
+        refused=value.refused,
+        failed=value.failed,
+        exceptions=map(_write_exception, value.exceptions),
+        exceptions_omitted=value.exceptions_omitted,
+        foreign_withdrawn=value.foreign_withdrawn,
+        registry_kind=value.registry_kind,
+        registry_exclusive=value.registry_exclusive,
+    )
+
+
+def read_health(message: health_pb2.Health) -> Health:
+    """Read a satellite's health.
+
+    Raises:
+        FleetError: MALFORMED `HEALTH_MALFORMED` for a share of the processors that is no number from 0 to 1.
+    """
+    if not (math.isfinite(message.cpu_fraction) and 0 <= message.cpu_fraction <= 1):
+        raise malformed("HEALTH_MALFORMED", "cpu_fraction is from 0 to 1")
+    return Health(
+        measured_at=read_time(message, "measured_at"),
+        cpu_fraction=message.cpu_fraction,
+        memory_used_bytes=message.memory_used_bytes,
+        memory_total_bytes=message.memory_total_bytes,
+        satellite_rss_bytes=message.satellite_rss_bytes,
+        disk_free_bytes=message.disk_free_bytes,
+        disk_total_bytes=message.disk_total_bytes,
+        repositories=message.repositories,
+        artifacts=message.artifacts,
+        artifact_bytes=message.artifact_bytes,
+        pending_bytes=message.pending_bytes,
+        registry_healthy=message.registry_healthy,
+        started_at=read_time(message, "started_at"),
+        svid_expires_at=read_time(message, "svid_expires_at"),
+    )
+
+
+def _write_health(value: Health) -> health_pb2.Health:
+    return health_pb2.Health(
+        measured_at=write_time(value.measured_at),
+        cpu_fraction=value.cpu_fraction,
+        memory_used_bytes=value.memory_used_bytes,
+        memory_total_bytes=value.memory_total_bytes,
+        satellite_rss_bytes=value.satellite_rss_bytes,
+        disk_free_bytes=value.disk_free_bytes,
+        disk_total_bytes=value.disk_total_bytes,
+        repositories=value.repositories,
+        artifacts=value.artifacts,
+        artifact_bytes=value.artifact_bytes,
+        pending_bytes=value.pending_bytes,
+        registry_healthy=value.registry_healthy,
+        started_at=write_time(value.started_at),
+        svid_expires_at=write_time(value.svid_expires_at),
+    )
+
+
+def write_status(value: SatelliteStatus) -> pb.SatelliteStatus:
+    """Show where a satellite stands."""
+    return pb.SatelliteStatus(
+        satellite=value.satellite,
+        lifecycle=write_lifecycle(value.lifecycle),
+        last_seen_at=write_time(value.last_seen_at),
+        desired_digest=value.desired_digest,
+        converged=value.converged,
+        report=_write_report(value.report) if value.report else None,
+        health=_write_health(value.health) if value.health else None,
+        agent_version=value.agent_version,
+        duplicate_identity=value.duplicate_identity,
+        store_behind=value.store_behind,
+        groups=value.groups,
+    )
+
+
+def without_exceptions(value: SatelliteStatus) -> SatelliteStatus:
+    """Shorten a status for lists."""
+    return replace(value, report=replace(value.report, exceptions=())) if value.report else value
+
+
+def write_artifact_status(value: ArtifactStatus) -> pb.ArtifactStatus:
+    """Show where one artifact stands at one satellite."""
+    return pb.ArtifactStatus(
+        name=value.name,
+        digest=value.digest,
+        state=state_pb2.ArtifactState.ValueType(int(value.state)),
+        reason=value.reason,
+        text=value.text,
+        scope=value.scope,
+        local_reference=value.local_reference,
+    )
+
+
+def write_fleet_status(value: FleetStatus) -> pb.GetFleetStatusResponse:
+    """Show the fleet's counts."""
+    return pb.GetFleetStatusResponse(
+        satellites=value.satellites,
+        online=value.online,
+        stale=value.stale,
+        pending=value.pending,
+        revoked=value.revoked,
+        converged=value.converged,
+        with_exceptions=value.with_exceptions,
+        groups=value.groups,
+        artifacts=value.artifacts,
+        position=write_position(value.position),
+        server_time=write_time(value.at),
+    )
