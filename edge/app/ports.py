@@ -6,7 +6,7 @@ lock), the control plane in one event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -40,9 +40,7 @@ class Upstream(Protocol):
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """List what names `digest` as its subject: by the referrers API, all pages, or the fallback tag."""
 
-    def blob(
-        self, repository: str, digest: Digest, *, offset: int = 0
-    ) -> AbstractContextManager[Iterator[bytes]]:
+    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> AbstractContextManager[Iterator[bytes]]:
         """Stream a blob from `offset` in chunks of at most 256 KiB; the caller checks the digest.
 
         Raises:
@@ -161,23 +159,27 @@ class SiteRegistry(Protocol):
 class IntentLog(Protocol):
     """What the satellite means to write, recorded before it does: what has an intent is ours to delete.
 
-    A reference is a digest or a tag. Every call is durable when it returns.
+    A reference is a digest or a tag. Every call is durable when it returns; each takes many references, so that
+    one image costs one write to the disk and not twenty.
     """
 
-    def intend_put(self, repository: str, reference: str, digest: Digest) -> None:
-        """Record that `reference` is about to stand for `digest`."""
+    def intend_put(self, repository: str, references: Mapping[str, Digest]) -> None:
+        """Record what each reference is about to stand for."""
 
-    def intend_delete(self, repository: str, reference: str) -> None:
-        """Record that `reference` is about to go."""
+    def put_done(self, repository: str, references: Collection[str]) -> None:
+        """Record that the registry took them."""
 
-    def put_done(self, repository: str, reference: str) -> None:
-        """Record that the registry took it: from here on it is published, and ours."""
+    def intend_delete(self, repository: str, references: Collection[str]) -> None:
+        """Record that they are about to go."""
 
-    def delete_done(self, repository: str, reference: str) -> None:
-        """Record that it is gone: nothing is known of it any more."""
+    def delete_done(self, repository: str, references: Collection[str]) -> None:
+        """Record that they are gone: nothing is known of them any more."""
 
-    def ours(self, repository: str, reference: str) -> bool:
+    def is_ours(self, repository: str, reference: str) -> bool:
         """Say whether it was ever intended here and is not known to be gone."""
+
+    def ours(self) -> Mapping[str, Collection[str]]:
+        """List what is ours: `repository → references`."""
 
 
 class TransferLog(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import cast
 from urllib.parse import urljoin
 
@@ -73,16 +74,27 @@ class Client:
         self.origin = endpoint.origin
         self.voice = voice
         self._eager = basic(eager) if eager else None
-        self._own, self._foreign = (
-            urllib3.PoolManager(maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
-            for context in (endpoint.own_context(), endpoint.foreign_context())
-        )
+        self._endpoint = endpoint
+        self._pool = partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout)
         self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice)
+
+    # Made when first used: loading the public authorities takes 20 ms and megabytes.
+
+    @cached_property
+    def _own(self) -> urllib3.PoolManager:
+        if self.origin.scheme == "http":
+            return self._pool()
+        return self._pool(ssl_context=self._endpoint.own_context())
+
+    @cached_property
+    def _foreign(self) -> urllib3.PoolManager:
+        return self._pool(ssl_context=self._endpoint.foreign_context())
 
     def close(self) -> None:
         """Drop every connection."""
-        self._own.clear()
-        self._foreign.clear()
+        for made in ("_own", "_foreign"):
+            if made in self.__dict__:
+                getattr(self, made).clear()
 
     def send(self, request: Request) -> BaseHTTPResponse:
         """Send a request and return the answer with its body unread, authenticated if need be.

@@ -86,6 +86,8 @@ def parse_endpoint(url: str, *, ca_pem: str = "", plaintext: bool = False) -> En
             "plain http is used only where the site's own configuration says so",
             subject=endpoint.origin.url,
         )
+    if not ca_pem:
+        return endpoint
     try:
         endpoint.own_context()
     except (ssl.SSLError, ValueError) as error:

@@ -85,9 +85,7 @@ class DistributionRegistry:
                 await child.stop()
         self._public = self._writer = self._site = None
 
-    def _child(
-        self, name: str, listener: Listener, rest: dict[str, Any], writer: Credential | None = None
-    ) -> Child:
+    def _child(self, name: str, listener: Listener, rest: dict[str, Any], writer: Credential | None = None) -> Child:
         path = self._directory / "run" / f"{name}.yml"
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump({**self._configuration(listener, readonly=writer is None), **rest}))

@@ -1,0 +1,185 @@
+"""Real registries for tests: a central one to pull from, and the sites' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bcrypt
+import urllib3
+import yaml
+
+from edge.adapters.oci.client import Client
+from edge.adapters.oci.endpoint import parse_endpoint
+from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.upstream import OciUpstream
+from edge.app.ports import Credential
+from edge.domain.content import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, RawManifest, raw_manifest
+from fleet.reference import Digest, digest_of
+from tests.rig import programs
+
+DEADLINE_S = 20.0
+_LISTENING = re.compile(r"listening on \S*?:(\d{1,5})\b")
+
+
+@dataclass
+class Central:
+    """A registry that is seeded and pulled from; `url` is plain http on loopback."""
+
+    url: str
+    directory: Path
+    login: Credential | None = None
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+
+    @property
+    def host(self) -> str:
+        """`host:port`, as image references have it."""
+        return self.url.removeprefix("http://")
+
+    def upstream(self, credential: Credential | None = None) -> OciUpstream:
+        """A reader, with the registry's own login unless told otherwise."""
+        return OciUpstream(self.client(credential))
+
+    def client(self, credential: Credential | None = None) -> Client:
+        known = credential or self.login
+        return Client(parse_endpoint(self.url, plaintext=True), voice=SOURCE, credential=lambda _: known)
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        """One request as the owner of this registry."""
+        url = path if path.startswith("http") else self.url + path
+        if self.login:
+            token = f"{self.login.username}:{self.login.password}"
+            headers |= urllib3.make_headers(basic_auth=token)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.request(method, url, body=body, headers=named)
+
+    def push_blob(self, repository: str, content: bytes) -> Digest:
+        digest = digest_of(content)
+        opened = self.request("POST", f"/v2/{repository}/blobs/uploads/")
+        location = opened.headers["Location"]
+        joint = "&" if "?" in location else "?"
+        put = self.request("PUT", f"{location}{joint}digest={digest}", content, Content_Type="application/octet-stream")
+        assert put.status == 201, (put.status, put.data[:300])
+        return digest
+
+    def push_manifest(self, repository: str, manifest: RawManifest, *tags: str) -> None:
+        for reference in (manifest.digest, *tags):
+            put = self.request(
+                "PUT", f"/v2/{repository}/manifests/{reference}", manifest.raw, Content_Type=manifest.media_type
+            )
+            assert put.status == 201, (put.status, put.data[:500])
+
+    def push_image(
+        self,
+        repository: str,
+        *tags: str,
+        layers: tuple[bytes, ...] = (),
+        docker: bool = False,
+        architecture: str = "amd64",
+    ) -> RawManifest:
+        """Push an image, of random content unless given some: `→ its manifest`."""
+        contents = layers or (os.urandom(2000),)
+        words = {"architecture": architecture, "os": "linux", "author": os.urandom(8).hex()}
+        config = json.dumps(words).encode()
+        for content in (config, *contents):
+            self.push_blob(repository, content)
+        manifest = image_manifest(config, contents, docker=docker)
+        self.push_manifest(repository, manifest, *tags)
+        return manifest
+
+    def push_index(self, repository: str, *tags: str, children: dict[str, RawManifest]) -> RawManifest:
+        """Push an index over images that are there: `architecture → manifest`."""
+        index = index_manifest(children)
+        self.push_manifest(repository, index, *tags)
+        return index
+
+    def blob_file(self, digest: Digest) -> Path:
+        """Where the registry keeps a blob: for damage."""
+        name = digest.removeprefix("sha256:")
+        return self.directory / "data/docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
+
+
+def image_manifest(config: bytes, layers: tuple[bytes, ...], *, docker: bool = False) -> RawManifest:
+    """Write the manifest of an image; odd white space on purpose, since bytes are never rewritten."""
+    if docker:
+        kinds = (
+            DOCKER_MANIFEST,
+            "application/vnd.docker.container.image.v1+json",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        )
+    else:
+        kinds = (OCI_MANIFEST, "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kinds[0],
+        "config": {"mediaType": kinds[1], "digest": digest_of(config), "size": len(config)},
+        "layers": [{"mediaType": kinds[2], "digest": digest_of(one), "size": len(one)} for one in layers],
+    }
+    return raw_manifest(json.dumps(manifest, indent=5).encode() + b"\n", kinds[0])
+
+
+def index_manifest(children: dict[str, RawManifest]) -> RawManifest:
+    """Write the index over images, by architecture."""
+    entries = [
+        {
+            "mediaType": child.media_type,
+            "digest": child.digest,
+            "size": len(child.raw),
+            "platform": {"os": "linux", "architecture": architecture},
+        }
+        for architecture, child in children.items()
+    ]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    return raw_manifest(json.dumps(index, indent=3).encode(), OCI_INDEX)
+
+
+@contextmanager
+def running_central(directory: Path, *, login: Credential | None = None, port: int = 0) -> Iterator[Central]:
+    """Run a Distribution of its own on `directory`, with htpasswd where there is a login."""
+    program = programs.find("registry")
+    assert program is not None, "the registry program is missing: make tools"
+    directory.mkdir(parents=True, exist_ok=True)
+    configuration: dict[str, object] = {
+        "version": "0.1",
+        "log": {"level": "warn", "accesslog": {"disabled": True}, "formatter": "json"},
+        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "central"},
+        "validation": {"manifests": {"indexes": {"platforms": "none"}}},
+    }
+    if login:
+        hashed = bcrypt.hashpw(login.password.encode(), bcrypt.gensalt(4)).decode()
+        (directory / "htpasswd").write_text(f"{login.username}:{hashed}\n")
+        configuration["auth"] = {"htpasswd": {"realm": "central", "path": str(directory / "htpasswd")}}
+    (directory / "config.yml").write_text(yaml.safe_dump(configuration | {"log": {"level": "info"}}))
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "serve", directory / "config.yml"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        )
+        try:
+            found = await_line(directory / "log", _LISTENING, process)
+            central = Central(f"http://127.0.0.1:{found}", directory, login)
+            yield central
+            central.http.clear()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def await_line(path: Path, pattern: re.Pattern[str], process: subprocess.Popen[bytes]) -> str:
+    """Wait until a program has written a line, and return the pattern's first group."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := pattern.search(path.read_text(errors="replace")):
+            return found[1]
+        time.sleep(0.01)
+    raise AssertionError(f"{path} says: {path.read_text(errors='replace')[-2000:]}")
