@@ -93,13 +93,13 @@ class Renewal:
     async def _wait(self, until: datetime | None) -> None:
         if until is None:
             return
-        self._asked.clear()
         remaining = max(until - self._now(), _SHORTEST).total_seconds()
         try:
             async with asyncio.timeout(remaining):
                 await self._asked.wait()
         except TimeoutError:
-            pass
+            return
+        self._asked.clear()
 
     async def _fail(self, error: FleetError) -> None:
         state, at = self.state, self._now()
