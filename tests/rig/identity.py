@@ -47,6 +47,10 @@ class Realm:
     def bundle(self) -> tuple[bytes, ...]:
         return self.authority.bundle
 
+    def restart_authority(self) -> None:
+        """Forget the intermediate, as a restart does."""
+        self.authority = CertificateAuthority(self.root)
+
     def material(
         self,
         spiffe_id: str = SATELLITE,

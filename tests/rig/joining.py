@@ -131,6 +131,7 @@ class _Servicer(services.AttestationServiceServicer):
             status = status_pb2.Status(code=code.value[0], message=error.text, details=[detail])
             metadata = (("grpc-status-details-bin", status.SerializeToString()),)
             await context.abort(code, error.text, trailing_metadata=metadata)
+            raise
 
 
 def _proof(request: messages.BootstrapRequest | messages.RenewRequest) -> Proof:
