@@ -6,7 +6,7 @@ connection outlives the validity of what it was opened with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,9 +120,9 @@ def _unidentified(reason: str, text: str, *, subject: str = "", detail: str = ""
     return FleetError(Kind.UNIDENTIFIED, reason, text, subject=subject, detail=detail)
 
 
-def _chain(properties: Mapping[str, Sequence[bytes]]) -> tuple[x509.Certificate, ...]:
-    pems = [*properties.get(_LEAF, ())[:1], *properties.get(_CHAIN, ())[:1]]
-    if not pems:
+def _chain(properties: Mapping[str, Iterable[bytes]]) -> tuple[x509.Certificate, ...]:
+    pems = [pem for name in (_LEAF, _CHAIN) for pem in tuple(properties.get(name, ()))[:1]]
+    if not properties.get(_LEAF):
         raise _unidentified("CERTIFICATE_MISSING", "this listener serves callers with a certificate only")
     try:
         found = [c for pem in pems for c in x509.load_pem_x509_certificates(pem)]
@@ -131,7 +131,7 @@ def _chain(properties: Mapping[str, Sequence[bytes]]) -> tuple[x509.Certificate,
     return tuple(dict.fromkeys(found))[:_MAX_CHAIN]
 
 
-def read_peer(properties: Mapping[str, Sequence[bytes]], *, trust_domain: str, now: Callable[[], datetime]) -> Peer:
+def read_peer(properties: Mapping[str, Iterable[bytes]], *, trust_domain: str, now: Callable[[], datetime]) -> Peer:
     """Judge a connection's certificate: `gRPC auth context → peer`; its signatures were the handshake's to check.
 
     Raises:

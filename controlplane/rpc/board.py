@@ -1,0 +1,184 @@
+"""The streams that this process has open, and what wakes or ends them.
+
+One follower of the log wakes the streams whom a change concerns, and one patrol ends those whose identity is no
+longer good, also when another process was told so. The streams themselves never poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from controlplane.app.fleet import Fleet
+from controlplane.domain.entities import Position
+from controlplane.domain.session import Ended, Farewell
+from controlplane.domain.status import SessionKey
+from controlplane.rpc.caller import Peer
+from controlplane.rpc.gate import Gate
+from fleet.errors import FleetError
+
+_log = structlog.get_logger(__name__)
+
+PATROL_S = 1.0
+"""How often tombstones and lost sessions are read: a revoked satellite is to be out within 5 s."""
+FOLLOW = timedelta(seconds=2)
+REVOKED_RETRY = timedelta(hours=1)
+_PAGE = 1000
+
+
+class OpenStream:
+    """One open stream, as the board sees it: something to wake, and to end."""
+
+    def __init__(self, peer: Peer, session: SessionKey) -> None:
+        self.peer = peer
+        self.spiffe_id = str(peer.identity)
+        self.session = session
+        self.scopes: frozenset[str] = frozenset()
+        self.stirred = asyncio.Event()
+        """Something happened: the log moved, or the stream is to end."""
+        self.ending = asyncio.Event()
+        self.ended: Ended | None = None
+        self.changed = False
+
+    def change(self) -> None:
+        """Say that the log moved. Many changes are one: only the newest state counts."""
+        self.changed = True
+        self.stirred.set()
+
+    def end(self, ended: Ended) -> None:
+        """Say that the stream is to end; the first reason stays."""
+        if self.ended is None:
+            self.ended = ended
+            self.ending.set()
+            self.stirred.set()
+
+
+class Board:
+    """All open streams of this process."""
+
+    def __init__(self, fleet: Fleet, gate: Gate) -> None:
+        self._fleet = fleet
+        self._gate = gate
+        self._streams: dict[str, OpenStream] = {}
+        self._by_scope: dict[str, set[OpenStream]] = {}
+        self.draining = asyncio.Event()
+        """Set when this process is told to stop; every stream ends by itself."""
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: OpenStream) -> None:
+        """Take in a stream; an older one of the same satellite is superseded."""
+        older = self._streams.get(stream.session.satellite)
+        if older is not None:
+            older.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+        self._streams[stream.session.satellite] = stream
+        if self.draining.is_set():
+            stream.end(_drained())
+
+    def remove(self, stream: OpenStream) -> None:
+        """Forget a stream."""
+        self.watch_scopes(stream, ())
+        if self._streams.get(stream.session.satellite) is stream:
+            del self._streams[stream.session.satellite]
+
+    def watch_scopes(self, stream: OpenStream, scopes: Iterable[str]) -> None:
+        """Wake `stream` when one of these scopes changes, and no longer for others."""
+        wanted = frozenset(scopes)
+        for scope in stream.scopes - wanted:
+            self._by_scope.get(scope, set()).discard(stream)
+            if not self._by_scope.get(scope):
+                self._by_scope.pop(scope, None)
+        for scope in wanted - stream.scopes:
+            self._by_scope.setdefault(scope, set()).add(stream)
+        stream.scopes = wanted
+
+    def drain(self) -> None:
+        """End all streams: another process will answer."""
+        self.draining.set()
+        for stream in tuple(self._streams.values()):
+            stream.end(_drained())
+
+    def check_anchors(self) -> None:
+        """End the streams whose root has left the bundle; to be called when the bundle changes."""
+        for stream in tuple(self._streams.values()):
+            try:
+                self._gate.check_anchor(stream.peer)
+            except FleetError as error:
+                stream.end(Ended(Farewell.SVID_EXPIRED, error.text))
+
+    async def run(self) -> None:
+        """Follow and patrol until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._patrol())
+
+    async def _follow(self) -> None:
+        cursor: Position | None = None
+        while True:
+            try:
+                cursor = await self._advance(cursor or await self._fleet.position())
+            except FleetError as error:
+                _log.warning("log.unread", reason=error.reason, detail=error.detail)
+                await asyncio.sleep(PATROL_S)
+
+    async def _advance(self, cursor: Position) -> Position:
+        end = await self._fleet.feed.wait_beyond(cursor, FOLLOW)
+        if end == cursor:
+            return cursor
+        if end.epoch != cursor.epoch or end < cursor:
+            # Recovered, or restored under us: what was read before says nothing of what is there now.
+            self._wake(self._streams.values())
+            return end
+        more = True
+        while more:
+            page = await self._fleet.changes(cursor, _PAGE)
+            for record in page.records:
+                self._wake_concerned(record.concerned.scopes, record.concerned.satellites)
+                cursor = record.position
+            more = page.more
+        return max(cursor, end)
+
+    def _wake_concerned(self, scopes: Iterable[str], satellites: Iterable[str]) -> None:
+        for scope in scopes:
+            self._wake(self._by_scope.get(scope, ()))
+        self._wake(stream for name in satellites if (stream := self._streams.get(name)))
+
+    def _wake(self, streams: Iterable[OpenStream]) -> None:
+        for stream in streams:
+            stream.change()
+
+    async def _patrol(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATROL_S):
+                    await self.draining.wait()
+                    return
+            if not self._streams:
+                continue
+            try:
+                await self._look_around()
+            except FleetError as error:
+                _log.warning("patrol.failed", reason=error.reason, detail=error.detail)
+
+    async def _look_around(self) -> None:
+        revoked = await self._fleet.revoked_ids()
+        lost = frozenset(await self._fleet.lost_sessions())
+        for stream in tuple(self._streams.values()):
+            if stream.spiffe_id in revoked:
+                stream.end(revocation())
+            elif stream.session in lost:
+                stream.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+
+
+def revocation() -> Ended:
+    """End a stream because its identity is revoked."""
+    return Ended(Farewell.REVOKED, "this identity is revoked until an operator reinstates it", REVOKED_RETRY)
+
+
+def _drained() -> Ended:
+    return Ended(Farewell.DRAINING, "the server is going down: another will answer")

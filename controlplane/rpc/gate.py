@@ -1,0 +1,95 @@
+"""Who may come in at all: the certificate, the bundle, the tombstones and the roles, read anew for every RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from controlplane.app.fleet import Fleet
+from controlplane.domain.entities import Role
+from controlplane.rpc.caller import Caller, Party, Peer, name_of, read_peer
+from controlplane.rpc.errors import Context
+from fleet.errors import FleetError, Kind
+from fleet.identity import OperatorId, SatelliteId
+
+_PARTIES = {Role.VIEWER: Party.VIEWER, Role.EDITOR: Party.EDITOR, Role.ADMIN: Party.ADMIN}
+
+
+async def identify_anyone(_context: Context) -> Caller:
+    """Answer for the bootstrap listener, whose callers prove themselves by token or device key."""
+    return Caller(Party.ANYONE)
+
+
+class Gate:
+    """Identifies the fleet listener's callers."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        trust_domain: str,
+        roots: Callable[[], Sequence[bytes]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._fleet = fleet
+        self._trust_domain = trust_domain
+        self._roots = roots
+        self._now = now
+
+    async def identify(self, context: Context) -> Caller:
+        """Say who calls.
+
+        Raises:
+            FleetError: UNIDENTIFIED as `read_peer`, or `ISSUER_UNTRUSTED` where the root has left the bundle; REFUSED
+                `REVOKED`, `NAME_TAKEN` for a satellite whose name is another's, `ROLE_MISSING` for an operator
+                without a role.
+        """
+        peer = read_peer(context.auth_context(), trust_domain=self._trust_domain, now=self._now)
+        self.check_anchor(peer)
+        spiffe_id = str(peer.identity)
+        if await self._fleet.revoked(spiffe_id):
+            text = "this identity is revoked until an operator reinstates it"
+            raise FleetError(Kind.REFUSED, "REVOKED", text, subject=spiffe_id)
+        match peer.identity:
+            case SatelliteId(name=name):
+                await self._check_name(name, spiffe_id)
+                return Caller(Party.SATELLITE, spiffe_id, name, peer)
+            case OperatorId():
+                return Caller(await self.party_of(spiffe_id), spiffe_id, name_of(peer.identity), peer)
+            case _:
+                text = "Ground Control's own identity makes no calls"
+                raise FleetError(Kind.REFUSED, "ROLE_MISSING", text, subject=spiffe_id)
+
+    def check_anchor(self, peer: Peer) -> None:
+        """Check that the peer's root is still in the bundle.
+
+        Raises:
+            FleetError: UNIDENTIFIED `ISSUER_UNTRUSTED`.
+        """
+        if not peer.is_anchored_in(self._roots()):
+            text = "the certificate's issuer is not trusted any more"
+            raise FleetError(Kind.UNIDENTIFIED, "ISSUER_UNTRUSTED", text, subject=str(peer.identity))
+
+    async def party_of(self, spiffe_id: str) -> Party:
+        """Find an operator's role.
+
+        Raises:
+            FleetError: REFUSED `ROLE_MISSING`.
+        """
+        role = await self._fleet.role_of(spiffe_id)
+        if role is None:
+            text = "this operator has no role: an admin gives it one"
+            raise FleetError(Kind.REFUSED, "ROLE_MISSING", text, subject=spiffe_id)
+        return _PARTIES[role]
+
+    async def _check_name(self, name: str, spiffe_id: str) -> None:
+        # A name is unique in the fleet, an ID also says the region: one certificate must not pass for another's.
+        try:
+            known = await self._fleet.get_satellite(name)
+        except FleetError as error:
+            if error.kind is Kind.UNKNOWN:
+                return
+            raise
+        if known.spiffe_id != spiffe_id:
+            text = "a satellite of this name stands in another region"
+            raise FleetError(Kind.REFUSED, "NAME_TAKEN", text, subject=name)

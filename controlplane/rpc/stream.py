@@ -1,0 +1,256 @@
+"""StreamState's pump: it performs what `domain/session.py` decides, and tells it what happens.
+
+    reader      requests → inbox (bounded: a satellite that talks too much waits)
+    pump        inbox, wake-ups → session.step → effects → messages
+    warden      notAfter, revocation, bundle, supersession, drain → the session ends, or is cut where it cannot
+
+A slow reader holds up its own pump at `write`; meanwhile changes fold into one flag, so it costs no memory of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from controlplane.app.fleet import Fleet
+from controlplane.domain import session as table
+from controlplane.domain.entities import Lifecycle
+from controlplane.domain.session import Ended, Farewell
+from controlplane.domain.state import Desired
+from controlplane.domain.status import Report, SessionKey
+from controlplane.rpc import frames
+from controlplane.rpc.board import Board, OpenStream, revocation
+from controlplane.rpc.caller import Caller
+from controlplane.rpc.errors import Context
+from controlplane.rpc.wire_session import read_request, read_subscribe
+from fleet.errors import FleetError, Kind, malformed
+from fleet.position import Position
+from fleet.v1 import state_pb2 as pb
+
+FIRST_MESSAGE_S = 15.0
+INBOX = 16
+"""Messages of a satellite that wait for the pump."""
+LEAVE_S = 2.0
+"""How long an ending stream may take to say goodbye before it is cut."""
+EXPIRY_CHECK_S = 1.0
+"""How long a step of the wall clock may go unnoticed."""
+
+_KINDS = {Farewell.REVOKED: Kind.REFUSED, Farewell.SVID_EXPIRED: Kind.UNIDENTIFIED}
+Requests = AsyncIterator[pb.StreamStateRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """What every stream of a process shares."""
+
+    fleet: Fleet
+    board: Board
+    shared: frames.SharedParts
+    now: Callable[[], datetime]
+
+
+async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, context: Context) -> None:
+    """Serve one stream from its Subscribe to its end.
+
+    Raises:
+        FleetError: MALFORMED for what is no Subscribe; REFUSED `NOT_YOURS`; what the store raises.
+    """
+    first = await _first(requests)
+    subscribed = read_subscribe(first)
+    if first.satellite and first.satellite != caller.name:
+        text = "a satellite speaks for itself alone"
+        raise FleetError(Kind.REFUSED, "NOT_YOURS", text, subject=first.satellite[:63])
+    key = SessionKey(caller.name, first.boot_id, first.session_number)
+    pump = _Pump(parts, OpenStream(caller.verified, key), context)
+    try:
+        await parts.fleet.open_session(
+            key.satellite, key.boot_id, key.number, parts.now(), agent_version=first.agent_version
+        )
+    except FleetError as error:
+        if error.reason != "SESSION_SUPERSEDED":
+            raise
+        await pump.take(Ended(Farewell.SUPERSEDED, error.text))
+        return
+    parts.board.add(pump.stream)
+    try:
+        await pump.run(subscribed, requests)
+    finally:
+        parts.board.remove(pump.stream)
+        # Shielded, so that a cut stream is known to be closed before its lease runs out.
+        await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))
+
+
+async def _first(requests: Requests) -> pb.Subscribe:
+    try:
+        async with asyncio.timeout(FIRST_MESSAGE_S):
+            message = await anext(requests)
+    except TimeoutError as error:
+        raise FleetError(Kind.UNAVAILABLE, "SUBSCRIBE_LATE", "no Subscribe came in time") from error
+    except StopAsyncIteration as error:
+        raise malformed("SUBSCRIBE_MISSING", "the first message is a Subscribe") from error
+    if message.WhichOneof("body") != "subscribe":
+        raise malformed("SUBSCRIBE_MISSING", "the first message is a Subscribe")
+    return message.subscribe
+
+
+class _Pump:
+    """One stream at work."""
+
+    def __init__(self, parts: StreamParts, stream: OpenStream, context: Context) -> None:
+        self.stream = stream
+        self._parts = parts
+        self._context = context
+        self._session = table.Session()
+        self._inbox: asyncio.Queue[table.Event | None] = asyncio.Queue(INBOX)
+        self._sequence = 0
+
+    async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
+        """Pump until the session is closed or the satellite is gone."""
+        async with asyncio.TaskGroup() as tasks:
+            others = (tasks.create_task(self._read(requests)), tasks.create_task(self._guard()))
+            await self.take(subscribed)
+            while self._session.phase is not table.Phase.CLOSED:
+                event = await self._next()
+                if event is None:
+                    break
+                await self.take(event)
+            for task in others:
+                task.cancel()
+
+    async def take(self, event: table.Event) -> None:
+        """Feed the session one event, and whatever its effects answer."""
+        self._session, effects = table.step(self._session, event)
+        for effect in effects:
+            answer = await self._perform(effect)
+            if answer is not None:
+                await self.take(answer)
+
+    async def _next(self) -> table.Event | None:
+        """Wait for what happens next: the end first, then the satellite, then the log; None once it hung up."""
+        while True:
+            if self.stream.ended is not None:
+                return self.stream.ended
+            if not self._inbox.empty():
+                return self._inbox.get_nowait()
+            if self.stream.changed:
+                self.stream.changed = False
+                return table.Changed()
+            self.stream.stirred.clear()
+            await self.stream.stirred.wait()
+
+    async def _read(self, requests: Requests) -> None:
+        async for message in requests:
+            event = read_request(message)
+            if event is not None:
+                await self._inbox.put(event)
+                self.stream.stirred.set()
+        await self._inbox.put(None)
+        self.stream.stirred.set()
+
+    async def _guard(self) -> None:
+        """End the stream when its certificate does; cut it where it does not leave by itself."""
+        not_after = self.stream.peer.not_after
+        while self.stream.ended is None:
+            remaining = (not_after - self._parts.now()).total_seconds()
+            if remaining <= 0:
+                self.stream.end(Ended(Farewell.SVID_EXPIRED, "the certificate of this stream has expired"))
+                break
+            try:
+                async with asyncio.timeout(min(remaining, EXPIRY_CHECK_S)):
+                    await self.stream.ending.wait()
+            except TimeoutError:
+                continue
+        await asyncio.sleep(LEAVE_S)
+        why = self.stream.ended.why if self.stream.ended else Farewell.DRAINING
+        raise FleetError(_KINDS.get(why, Kind.UNAVAILABLE), why.name, "the stream was cut: its reader is too slow")
+
+    # Effects ----------------------------------------------------------------------------------------------
+
+    async def _perform(self, effect: table.Effect) -> table.Event | None:
+        match effect:
+            case table.Consult():
+                return await self._consult(effect)
+            case table.Ask(scopes):
+                await self._send(frames.inventory_request(scopes))
+            case table.Update(position, steps):
+                await self._update(position, steps)
+            case table.Record(report):
+                await self._record(report)
+            case table.Close(why, text, retry_after):
+                await self._close(why, text, retry_after)
+        return None
+
+    async def _consult(self, consult: table.Consult) -> table.Event:
+        desired = await self._parts.fleet.desired(self.stream.session.satellite)
+        if desired.lifecycle is Lifecycle.REVOKED:
+            return revocation()
+        self._parts.board.watch_scopes(self.stream, (binding.scope for binding in desired.bindings))
+        return table.Consulted(
+            position=Position(desired.position.epoch, desired.position.revision),
+            pending=desired.lifecycle is Lifecycle.PENDING,
+            bindings=tuple(table.Binding(b.scope, b.generation, b.digest, b.precedence) for b in desired.bindings),
+            state_digest=desired.state_digest,
+            unknown=await self._unknown(consult, desired),
+        )
+
+    async def _unknown(self, consult: table.Consult, desired: Desired) -> frozenset[str]:
+        unknown: set[str] = set()
+        for binding in desired.bindings:
+            held = consult.held.get(binding.scope)
+            if held is None or held == binding.digest:
+                continue
+            if not held or not await self._parts.fleet.knows(binding.scope, held):
+                unknown.add(binding.scope)
+        return frozenset(unknown)
+
+    async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
+        for last_step, step in ((step is steps[-1], step) for step in steps):
+            bodies = await self._bodies(step)
+            for index, body in enumerate(bodies):
+                complete = last_step and index == len(bodies) - 1
+                await self._send(body, position=position, complete=complete)
+
+    async def _bodies(self, step: table.Step) -> tuple[bytes, ...]:
+        match step:
+            case table.SendUnchanged(state_digest):
+                return (frames.unchanged(state_digest),)
+            case table.SendBindings(bindings, state_digest):
+                return (frames.bindings(bindings, state_digest),)
+            case table.SendDelta(binding, from_digest, staged):
+                return await self._delta(binding, from_digest, staged)
+            case table.SendExact(binding, inventory, staged):
+                delta = await self._parts.fleet.exact(binding.scope, inventory, binding.generation)
+                return frames.delta_parts(binding, None, delta, offset=frames.resume_at(staged, delta))
+
+    async def _delta(
+        self, binding: table.Binding, from_digest: bytes | None, staged: table.Staged | None
+    ) -> tuple[bytes, ...]:
+        step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
+        shared = self._parts.shared.get(step) if staged is None else None
+        if shared is not None:
+            return shared
+        delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+        offset = frames.resume_at(staged, delta)
+        bodies = frames.delta_parts(binding, from_digest, delta, offset=offset)
+        if offset == 0:
+            self._parts.shared.put(step, bodies)
+        return bodies
+
+    async def _record(self, report: object) -> None:
+        if isinstance(report, Report):
+            key = self.stream.session
+            await self._parts.fleet.record_report(key.satellite, key.boot_id, key.number, report)
+
+    async def _close(self, why: Farewell, text: str, retry_after: timedelta | None) -> None:
+        self.stream.end(Ended(why, text, retry_after))
+        if why is Farewell.STORE_BEHIND:
+            await self._parts.fleet.mark_behind(self.stream.session.satellite)
+        await self._send(frames.goodbye(why, text, retry_after))
+
+    async def _send(self, body: bytes, *, position: Position | None = None, complete: bool = False) -> None:
+        self._sequence += 1
+        told = position or self._session.position
+        head = frames.head(self._sequence, told, self._parts.now(), complete=complete)
+        await self._context.write(head + body)
