@@ -20,19 +20,20 @@ def _exposed(path: Path) -> FleetError:
     return FleetError(
         Kind.PRECONDITION,
         "PRIVATE_PATH_EXPOSED",
-        "only its owner may have access to this path: chmod go= it, after asking who has read it",
+        "only this program's user may own this path and have access to it (chown, chmod go=): ask who has read it",
         subject=str(path),
     )
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory 0700, or check that the one there is.
+    """Make a directory 0700, or check that the one there is, and ours.
 
     Raises:
-        FleetError: PRECONDITION `PRIVATE_PATH_EXPOSED` where others have access to it.
+        FleetError: PRECONDITION `PRIVATE_PATH_EXPOSED` where others own it or have access to it.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & _OTHERS:
+    found = path.stat()
+    if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
         raise _exposed(path)
     return path
 

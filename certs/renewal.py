@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -25,6 +26,7 @@ FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(minutes=1)
 REVOKED_RETRY = timedelta(hours=1)
 _SHORTEST = timedelta(milliseconds=200)
+_STEP = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,13 @@ class Renewal:
     async def _wait(self, until: datetime | None) -> None:
         if until is None:
             return
-        remaining = max(until - self._now(), _SHORTEST).total_seconds()
-        try:
-            async with asyncio.timeout(remaining):
-                await self._asked.wait()
-        except TimeoutError:
-            return
+        pause = max(until - self._now(), _SHORTEST)
+        while pause > timedelta(0) and not self._asked.is_set():
+            # In steps, because the machine may sleep and its clock may be set while we wait.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, _STEP).total_seconds()):
+                    await self._asked.wait()
+            pause = until - self._now()
         self._asked.clear()
 
     async def _fail(self, error: FleetError) -> None:

@@ -25,7 +25,7 @@ from typing import Self
 import grpc.aio
 import structlog
 
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError, Kind, malformed
 from fleet.identity import FleetId, parse_id
 from fleet.svid import SvidSource
 from fleet.tlsclient import TlsClient
@@ -48,6 +48,8 @@ def _utc_now() -> datetime:
 
 def _split(remote: str) -> tuple[str, int]:
     host, _, port = remote.rpartition(":")
+    if not host or not port.isdecimal():
+        raise malformed("ADDRESS_MALFORMED", "an address is host:port", subject=remote[:200])
     return host.strip("[]"), int(port)
 
 
@@ -66,6 +68,9 @@ class Bridge:
     Each new connection uses the identity and the roots that `source` has at that moment. An open one is cut
     when the server's certificate expires by `now`, or its root leaves the bundle.
 
+    Raises:
+        FleetError: MALFORMED `ADDRESS_MALFORMED`, `SPIFFE_ID_MALFORMED` when it is made.
+
     Attributes:
         last_error: why the newest connection failed, or None once the server has answered on one.
             UNIDENTIFIED: `GC_ID_MISMATCH`, `GC_UNTRUSTED`, `GC_EXPIRED`, `SVID_URI_SAN`, `SVID_USAGE` (the
@@ -81,6 +86,7 @@ class Bridge:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._remote = remote
+        self._host, self._port = _split(remote)
         self._expected = str(expected)
         self._trust_domain = parse_id(self._expected).trust_domain
         self._source = source
@@ -103,7 +109,7 @@ class Bridge:
 
         Without a private pool, gRPC would hand the old connection, and so the old identity, to a new channel.
         """
-        own = (("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", _split(self._remote)[0]))
+        own = (("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", self._remote))
         return grpc.aio.insecure_channel(self.target, options=[*own, *options])
 
     async def __aenter__(self) -> Self:
@@ -175,9 +181,8 @@ class Bridge:
                 writer.transport.abort()
 
     async def _connect(self) -> tuple[TlsClient, Ends]:
-        host, port = _split(self._remote)
         tls = TlsClient(
-            host,
+            self._host,
             expected=self._expected,
             roots=self._source.roots(self._trust_domain),
             identity=self._source.svid(),
@@ -185,7 +190,7 @@ class Bridge:
         )
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                far = await asyncio.open_connection(host, port, limit=CHUNK_BYTES)
+                far = await asyncio.open_connection(self._host, self._port, limit=CHUNK_BYTES)
                 try:
                     await _handshake(tls, far)
                 except BaseException:
