@@ -59,10 +59,10 @@ class ServerIdentity:
         """Make a listener's credentials; with `clients` it demands a certificate of the trust domain."""
         given = [self._current]
 
-        def newest() -> grpc.ServerCertificateConfiguration | None:
+        def newest() -> grpc.ServerCertificateConfiguration:
             # None tells gRPC to go on with what it has: making its TLS context anew costs more than a handshake.
             if self._current is given[0]:
-                return None
+                return None  # type: ignore[return-value] # the stub does not know that None keeps what is there
             given[0] = self._current
             return self._current
 

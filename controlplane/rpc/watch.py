@@ -1,0 +1,113 @@
+"""WatchFleet: the log from a position on, and satellites' statuses as they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from controlplane.app.fleet import Fleet
+from controlplane.domain.entities import Position
+from controlplane.domain.status import SatelliteStatus
+from controlplane.rpc.board import Board
+from controlplane.rpc.caller import Caller
+from controlplane.rpc.errors import Context
+from controlplane.rpc.gate import Gate
+from controlplane.rpc.wire import write_position
+from controlplane.rpc.wire_changes import write_record
+from controlplane.rpc.wire_status import write_status
+from fleet.errors import FleetError, Kind
+from fleet.v1 import fleet_pb2 as pb
+
+PACE = timedelta(seconds=1)
+"""How often statuses and the caller's own standing are looked at; changes wake at once."""
+OVERLAP = timedelta(seconds=2)
+"""Statuses are read from a little before the last look: another process's clock may lag. Repeats are left out."""
+_PAGE = 500
+
+
+class Watcher:
+    """Serves every WatchFleet of this process."""
+
+    def __init__(self, fleet: Fleet, board: Board, gate: Gate, *, now: Callable[[], datetime]) -> None:
+        self._fleet = fleet
+        self._board = board
+        self._gate = gate
+        self._now = now
+
+    async def watch(self, caller: Caller, context: Context, *, after: Position | None, statuses: bool) -> None:
+        """Send events until the caller leaves.
+
+        Raises:
+            FleetError: PRECONDITION `STORE_BEHIND` where `after` is ahead of the log; UNIDENTIFIED `SVID_EXPIRED` when
+                the caller's certificate ends; REFUSED `ROLE_MISSING` when its role is taken; UNAVAILABLE `DRAINING`.
+        """
+        cursor = await self._begin(after)
+        looked_at = self._now()
+        told: dict[str, SatelliteStatus] = {}
+        if statuses:
+            await self._send_all(context, told)
+        while True:
+            await self._check(caller)
+            cursor = await self._send_changes(context, cursor)
+            if statuses:
+                since, looked_at = looked_at - OVERLAP, self._now()
+                await self._send_statuses(context, told, since)
+            await self._wait(cursor)
+
+    async def _begin(self, after: Position | None) -> Position:
+        end = await self._fleet.position()
+        if after is not None and after > end:
+            text = "the log ends before this position: the database was restored from a backup"
+            raise FleetError(Kind.PRECONDITION, "STORE_BEHIND", text, subject=f"{end.epoch}.{end.revision}")
+        return after or end
+
+    async def _check(self, caller: Caller) -> None:
+        peer = caller.verified
+        if self._board.draining.is_set():
+            raise FleetError(Kind.UNAVAILABLE, "DRAINING", "the server is going down: another will answer")
+        if self._now() >= peer.not_after:
+            raise FleetError(Kind.UNIDENTIFIED, "SVID_EXPIRED", "the certificate of this stream has expired")
+        self._gate.check_anchor(peer)
+        await self._gate.party_of(caller.spiffe_id)
+
+    async def _send_changes(self, context: Context, cursor: Position) -> Position:
+        more, sent = True, False
+        while more:
+            page = await self._fleet.changes(cursor, _PAGE)
+            for record in page.records:
+                await context.write(pb.WatchFleetResponse(change=write_record(record)))
+                cursor, sent = record.position, True
+            more = page.more
+        if sent:
+            await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
+        return cursor
+
+    async def _send_all(self, context: Context, told: dict[str, SatelliteStatus]) -> None:
+        token, more = "", True
+        while more:
+            page = await self._fleet.satellite_statuses(_PAGE, token)
+            await self._tell(context, told, page.items)
+            token, more = page.next_page_token, bool(page.next_page_token)
+        await context.write(pb.WatchFleetResponse(caught_up=write_position(await self._fleet.position())))
+
+    async def _send_statuses(self, context: Context, told: dict[str, SatelliteStatus], since: datetime) -> None:
+        await self._tell(context, told, await self._fleet.statuses_since(since))
+
+    async def _tell(
+        self, context: Context, told: dict[str, SatelliteStatus], statuses: tuple[SatelliteStatus, ...]
+    ) -> None:
+        for status in statuses:
+            if told.get(status.satellite) != status:
+                told[status.satellite] = status
+                await context.write(pb.WatchFleetResponse(status=write_status(status)))
+
+    async def _wait(self, cursor: Position) -> None:
+        drained = asyncio.ensure_future(self._board.draining.wait())
+        moved = asyncio.ensure_future(self._fleet.feed.wait_beyond(cursor, PACE))
+        try:
+            await asyncio.wait((drained, moved), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            drained.cancel()
+            moved.cancel()
+            await asyncio.gather(drained, moved, return_exceptions=True)
