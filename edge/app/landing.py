@@ -1,7 +1,7 @@
 """Bringing one blob from a source to the site's registry, and going on where it was cut.
 
-Nothing is spooled: the registry's own open upload keeps what has come. Bytes go over in segments of 4 MiB that
-are held in memory, since Zot drops an upload with all that it had when a request to it breaks off, and a cut at
+Nothing is spooled: the registry's own open upload keeps what has come. Bytes go over in segments that are
+held in memory, since Zot drops an upload with all that it had when a request to it breaks off, and a cut at
 the source must cost no more than the cut. What was hashed before a restart cannot be hashed again, so the last
 word on the digest is the registry's, which checks it in `finish`; within one run we check it too, before.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 
 from edge.app.ports import SiteRegistry, TransferLog, Upload, Upstream
@@ -17,7 +18,12 @@ from edge.domain.content import Descriptor
 from fleet.errors import FleetError, Kind
 from fleet.reference import digest_of
 
-SEGMENT_BYTES = 4 * 1024 * 1024
+WHOLE_BYTES = 1024 * 1024
+"""Up to here a blob is sent in one request, and begun anew when it is cut."""
+SEGMENT_BYTES = 8 * 1024 * 1024
+"""The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
+SEGMENT_S = 0.1
+"""The longest that bytes are held: what a kill -9 costs of a transfer, on any link."""
 
 _ATTEMPTS = 5
 """Failures in a row, without a byte gained, before an image is put off to another time."""
@@ -82,7 +88,7 @@ class Landing:
                 raise _stopped()
 
     def _attempt(self, upstream: Upstream, repository: str) -> None:
-        if self._blob.size_bytes <= SEGMENT_BYTES:
+        if self._blob.size_bytes <= WHOLE_BYTES:
             return self._bring_whole(upstream, repository)
         upload = self._upload or self._open()
         if upload.offset < self._blob.size_bytes:
@@ -91,7 +97,7 @@ class Landing:
         return None
 
     def _bring_whole(self, upstream: Upstream, repository: str) -> None:
-        """Send what fits into one segment in one request."""
+        """Send a small blob in one request."""
         content = bytearray()
         if self._blob.size_bytes:
             with upstream.blob(repository, self._blob.digest) as chunks:
@@ -119,28 +125,28 @@ class Landing:
 
     def _pump(self, upstream: Upstream, repository: str, upload: Upload) -> None:
         """Move bytes until the end, or until the source breaks off: what came by then is kept."""
-        segment = bytearray()
+        segment = _Segment()
         at = upload.offset
-        with upstream.blob(repository, self._blob.digest, offset=at) as chunks:
-            try:
+        try:
+            with upstream.blob(repository, self._blob.digest, offset=at) as chunks:
                 for chunk in chunks:
-                    segment += chunk
                     at += len(chunk)
                     self._check_length(at)
+                    if segment.is_due(len(chunk)):
+                        self._append(segment.taken())
+                    segment.add(chunk)
                     self._count(chunk)
-                    if len(segment) >= SEGMENT_BYTES:
-                        self._append(segment)
-                        segment = bytearray()
-            except FleetError as error:
-                if error.reason == "SOURCE_CUT" and segment:
-                    self._append(segment)
-                raise
-        if segment:
-            self._append(segment)
+        except FleetError as error:
+            if error.reason not in _POINTLESS:
+                self._append(segment.taken())
+            raise
+        self._append(segment.taken())
         if at < self._blob.size_bytes:
             raise self._truncated(at)
 
-    def _append(self, segment: bytearray) -> None:
+    def _append(self, segment: memoryview) -> None:
+        if not segment:
+            return
         if self._upload is None:
             raise AssertionError("a segment without an upload")
         if self._hash:
@@ -178,6 +184,31 @@ class Landing:
         detail = f"{length} of {self._blob.size_bytes} bytes"
         text = "the source's blob is shorter than its manifest says"
         return FleetError(Kind.CORRUPT, "BODY_TRUNCATED", text, subject=self._blob.digest, detail=detail)
+
+
+class _Segment:
+    """What came and was not sent on yet, in one buffer: fresh memory for each piece costs more than copying."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(SEGMENT_BYTES))
+        self._filled = 0
+        self._since = time.monotonic()
+
+    def is_due(self, coming: int) -> bool:
+        """Say whether to send on what is here before `coming` bytes are added."""
+        is_old = self._filled > 0 and time.monotonic() - self._since > SEGMENT_S
+        return is_old or self._filled + coming > SEGMENT_BYTES
+
+    def add(self, chunk: bytes) -> None:
+        self._buffer[self._filled : self._filled + len(chunk)] = chunk
+        self._filled += len(chunk)
+
+    def taken(self) -> memoryview:
+        """Take what is here; it holds until the next is added."""
+        taken = self._buffer[: self._filled]
+        self._filled = 0
+        self._since = time.monotonic()
+        return taken
 
 
 def _stopped() -> FleetError:

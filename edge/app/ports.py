@@ -105,7 +105,7 @@ class SiteRegistry(Protocol):
     def resume(self, location: str) -> Upload | None:
         """Find an open upload again, or None where it is gone."""
 
-    def append(self, upload: Upload, segment: bytes | bytearray | memoryview) -> Upload:
+    def append(self, upload: Upload, segment: memoryview) -> Upload:
         """Send the next bytes in one request.
 
         A segment is held whole in memory because Zot drops an upload, with all that it had, when a request

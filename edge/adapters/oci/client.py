@@ -46,7 +46,7 @@ class Request:
     repository: str
     actions: str = "pull"
     headers: Mapping[str, str] | None = None
-    body: bytes | bytearray | memoryview | None = None
+    body: bytes | memoryview | None = None
 
 
 class Client:

@@ -130,10 +130,10 @@ class OciSite:
             return None
         return Upload(self._location(response, otherwise=location), int(held[1]) + 1)
 
-    def append(self, upload: Upload, segment: bytes | bytearray | memoryview) -> Upload:
+    def append(self, upload: Upload, segment: memoryview) -> Upload:
         """Send the next bytes in one request."""
-        end = upload.offset + len(segment)
-        span = {"Content-Range": f"{upload.offset}-{end - 1}", "Content-Length": str(len(segment))}
+        end = upload.offset + segment.nbytes
+        span = {"Content-Range": f"{upload.offset}-{end - 1}", "Content-Length": str(segment.nbytes)}
         response = self._send("PATCH", upload.location, headers={**_OCTETS, **span}, body=segment)
         discard(response)
         self._expect_upload(response, {202, 204})
@@ -232,7 +232,7 @@ class OciSite:
         location: str,
         *,
         headers: dict[str, str] | None = None,
-        body: bytes | bytearray | memoryview | None = None,
+        body: bytes | memoryview | None = None,
     ) -> BaseHTTPResponse:
         repository = location.removeprefix("/v2/").partition("/blobs/uploads/")[0]
         return self._client.send(Request(method, location, repository, _WRITE, headers, body))
