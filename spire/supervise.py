@@ -236,7 +236,7 @@ class SpireAgent(Service):
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._serves():
+                while not await self._serves():  # noqa: ASYNC110 another process's state
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
             text = "the agent has no SVID for this user: is there an entry for it?"
