@@ -35,6 +35,12 @@ def _address(text: str) -> str:
     return text
 
 
+def _socket(text: str) -> str:
+    if text and not text.removeprefix("unix:").startswith("/"):
+        raise ValueError("not unix:///absolute/path")
+    return text
+
+
 def _advertised(text: str) -> str:
     return _address(text) if text else text
 
@@ -94,6 +100,8 @@ class Settings(BaseSettings):
     """The last part of Ground Control's SPIFFE ID."""
     database_url: SecretStr = SecretStr("")
     """`sqlite:///PATH` or `postgresql+psycopg://…`. Empty: SQLite in the data directory."""
+    key_file: Path | None = None
+    """32 random bytes that seal stored credentials; hosts of one database share them. Absent: in the data directory."""
     workers: int | None = Field(default=None, ge=1, le=256)
     """Processes that serve streams. Absent: one with SQLite, one per core with PostgreSQL."""
     dns_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ("localhost",)
@@ -102,7 +110,7 @@ class Settings(BaseSettings):
     """Life of the certificates that the built-in authority issues."""
     intermediate_ttl: Duration = Field(default=timedelta(hours=24), ge=timedelta(seconds=2))
     """Life of the built-in authority's intermediates; replaced at half of it."""
-    spiffe_endpoint_socket: str = ""
+    spiffe_endpoint_socket: Annotated[str, AfterValidator(_socket)] = ""
     """SPIRE's Workload API, `unix:///path`. Empty: the built-in authority, started by this program."""
     authority_dir: Path | None = None
     """Directory of a built-in authority that runs on its own on this host. Absent: `serve` starts one."""
@@ -137,9 +145,15 @@ class Settings(BaseSettings):
         return (self.authority_dir or self.data_dir / "authority").absolute()
 
     @property
-    def workload_socket(self) -> str:
+    def key_path(self) -> Path:
+        """Where the sealing key is."""
+        return self.key_file or self.data_dir / "sealing.key"
+
+    @property
+    def workload_socket(self) -> Path:
         """The Workload API that gives this program its identity."""
-        return self.spiffe_endpoint_socket or f"unix://{self.authority_directory / 'workload.sock'}"
+        given = self.spiffe_endpoint_socket.removeprefix("unix:")
+        return Path("/" + given.lstrip("/")) if given else self.authority_directory / "workload.sock"
 
     @property
     def has_builtin_authority(self) -> bool:

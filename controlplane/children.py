@@ -1,0 +1,135 @@
+"""A child process that is kept alive: started, watched, started again after a pause, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from fleet.errors import FleetError, Kind
+
+_log = structlog.get_logger(__name__)
+
+READY_VARIABLE = "GROUND_CONTROL_READY_FD"
+"""Names the file descriptor to which a worker writes a line when it serves."""
+FIRST_PAUSE_S = 0.5
+LAST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""A child that lived for this long is started again at once, and its failures are forgotten."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def dying_with_parent() -> Callable[[], None]:
+    """Make what a child runs before exec: the kernel is to kill it when this process goes, however it goes."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it went between fork and prctl
+            os._exit(1)
+
+    return prepare
+
+
+class Child:
+    """One process of Ground Control.
+
+    Attributes:
+        ready: set once the child serves.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, reports: bool) -> None:
+        """`reports` says that the child writes to `READY_VARIABLE`'s descriptor; others are ready once they run."""
+        self.name = name
+        self.reports = reports
+        self.ready = asyncio.Event()
+        self._command = command
+        self._environment = environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int:
+        """The running process, or 0."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    async def keep(self, *, most_starts: int) -> None:
+        """Start the child, and again whenever it ends, until `stop`.
+
+        Raises:
+            FleetError: UNAVAILABLE `CHILD_FAILED` when it ended `most_starts` times before it was ever ready.
+        """
+        failures = 0
+        while not self._stopping:
+            began = time.monotonic()
+            code = await self._run_once()
+            if self._stopping:
+                return
+            failures = 1 if time.monotonic() - began > STEADY_S else failures + 1
+            if not self.ready.is_set() and failures >= most_starts:
+                text = "a process of Ground Control cannot be started: its log says why"
+                raise FleetError(Kind.UNAVAILABLE, "CHILD_FAILED", text, subject=self.name)
+            pause = min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S)
+            _log.error("child.ended", child=self.name, exit_code=code, restart_s=pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self) -> int:
+        reading, writing = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={**self._environment, READY_VARIABLE: str(writing)},
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(writing,),
+                preexec_fn=dying_with_parent(),
+            )
+        finally:
+            os.close(writing)
+        _log.info("child.started", child=self.name, child_pid=self._process.pid)
+        watching = asyncio.create_task(self._watch_ready(reading))
+        try:
+            return await self._process.wait()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch_ready(self, descriptor: int) -> None:
+        """Wait for the child's line. The pipe ends without one when it dies before it serves."""
+        if not self.reports:
+            self.ready.set()
+        reader = asyncio.StreamReader()
+        with os.fdopen(descriptor, "rb") as pipe:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), pipe
+            )
+            try:
+                if await reader.readline():
+                    self.ready.set()
+                    _log.info("child.ready", child=self.name)
+            finally:
+                transport.close()
+
+    async def stop(self, patience_s: float) -> None:
+        """Ask the child to end, and kill it where it does not in time."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(patience_s):
+                await process.wait()
+        except TimeoutError:
+            _log.warning("child.killed", child=self.name, waited_s=patience_s)
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
