@@ -5,13 +5,12 @@ Source: SPIFFE X509-SVID specification, sections 2 (one URI SAN), 4.1 (basic con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
 
 from fleet.errors import FleetError, Kind
 
@@ -85,35 +84,8 @@ def load_certificate(der: bytes) -> x509.Certificate:
     """
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise _unidentified("SVID_MALFORMED", "not an X.509 certificate", str(error)) from error
-
-
-def _spiffe_id(certificate: x509.Certificate) -> str:
-    names: Sequence[str] = ()
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        names = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        pass
-    except ValueError as error:
-        raise _unidentified("SVID_MALFORMED", "its extensions cannot be read", str(error)) from error
-    if len(names) != 1:
-        raise _unidentified("SVID_URI_SAN", "an X509-SVID has exactly one URI name", f"{len(names)} found")
-    return names[0]
-
-
-def _check_end_entity(certificate: x509.Certificate) -> None:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-        constraints = certificate.extensions.get_extension_for_oid(ExtensionOID.BASIC_CONSTRAINTS).value
-    except x509.ExtensionNotFound as missing:
-        if missing.oid == ExtensionOID.KEY_USAGE:
-            raise _unidentified("SVID_USAGE", "an X509-SVID states its key usage") from missing
-        constraints = x509.BasicConstraints(ca=False, path_length=None)
-    authority = isinstance(constraints, x509.BasicConstraints) and constraints.ca
-    if authority or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
-        raise _unidentified("SVID_USAGE", "an X509-SVID's leaf signs handshakes and no certificates")
+    except Exception as error:  # the parser's errors and warnings are of many kinds, all of them the sender's
+        raise _unidentified("SVID_MALFORMED", "not an X.509 certificate", repr(error)) from error
 
 
 def read_leaf(der: bytes) -> Leaf:
@@ -124,16 +96,48 @@ def read_leaf(der: bytes) -> Leaf:
             authority's certificate or a wrong key usage; `SVID_MALFORMED` for anything else.
     """
     certificate = load_certificate(der)
-    spiffe_id = _spiffe_id(certificate)
-    _check_end_entity(certificate)
     try:
-        issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        issuer_key_id = issuer.key_identifier or b""
+        extensions = certificate.extensions
+        spiffe_id = _spiffe_id(extensions)
+        _check_end_entity(extensions)
+        return Leaf(
+            spiffe_id=spiffe_id,
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            issuer_key_id=_issuer_key_id(extensions),
+        )
+    except FleetError:
+        raise
+    except Exception as error:  # the parser's errors are of many kinds, all of them the peer's
+        raise _unidentified("SVID_MALFORMED", "the certificate cannot be read", repr(error)) from error
+
+
+def _spiffe_id(extensions: x509.Extensions) -> str:
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
-        issuer_key_id = b""
-    return Leaf(
-        spiffe_id=spiffe_id,
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        issuer_key_id=issuer_key_id,
-    )
+        uris = []
+    if len(uris) != 1:
+        raise _unidentified("SVID_URI_SAN", "an X509-SVID has exactly one URI name", f"{len(uris)} found")
+    return uris[0]
+
+
+def _check_end_entity(extensions: x509.Extensions) -> None:
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise _unidentified("SVID_USAGE", "an X509-SVID states its key usage") from error
+    try:
+        authority = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    if authority or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
+        raise _unidentified("SVID_USAGE", "an X509-SVID's leaf signs handshakes and no certificates")
+
+
+def _issuer_key_id(extensions: x509.Extensions) -> bytes:
+    try:
+        return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+    except x509.ExtensionNotFound:
+        return b""

@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleet.errors import FleetError, Kind
 from fleet.svid import read_leaf
@@ -38,3 +40,17 @@ def test_an_authoritys_certificate_is_nobodys_identity() -> None:
 def test_other_bytes_are_no_certificate() -> None:
     assert reason(b"") == "SVID_MALFORMED"
     assert reason(Realm().bundle[0][:-1]) == "SVID_MALFORMED"
+
+
+LEAF = Realm().material(SATELLITE).chain[0]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(LEAF) - 1), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_damage_is_read_or_refused(damage: list[tuple[int, int]]) -> None:
+    der = bytearray(LEAF)
+    for at, value in damage:
+        der[at] = value
+    try:
+        read_leaf(bytes(der))
+    except FleetError as error:
+        assert error.reason in {"SVID_MALFORMED", "SVID_URI_SAN", "SVID_USAGE"}  # noqa: PT017 - both ends are good
