@@ -341,7 +341,7 @@ def retry(left: Leave, *, failures: int, window: timedelta, chance: float) -> ti
     goodbye = left.goodbye
     spread = window * chance
     if goodbye is None:
-        return min(spread * 2 ** min(failures, 8), timedelta(seconds=60)) + timedelta(milliseconds=50)
+        return min(spread * (1 << min(failures, 8)), timedelta(seconds=60)) + timedelta(milliseconds=50)
     if goodbye.why is Farewell.REVOKED or goodbye.why is Farewell.UPGRADE_REQUIRED:
         return max(goodbye.retry_after or timedelta(), timedelta(hours=1)) * (1 + chance / 10)
     if goodbye.why is Farewell.SVID_EXPIRED:
