@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ class Settings:
     master_key_file: Path | None = None
     svid_life: timedelta = MAX_SVID_LIFE
     intermediate_life: timedelta = timedelta(hours=24)
+    ends_with_stdin: bool = False
+    """End when standard input closes: a supervisor killed with -9 leaves no authority that holds the lock."""
 
 
 def _now() -> datetime:
@@ -114,6 +117,11 @@ def _parse(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--master-key-file", type=Path, help="decrypts the root key; default: in the directory")
     parser.add_argument("--svid-life", type=_seconds, default=MAX_SVID_LIFE, metavar="SECONDS")
     parser.add_argument("--intermediate-life", type=_seconds, default=timedelta(hours=24), metavar="SECONDS")
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        help="end when standard input closes: with a pipe there, it never outlives its supervisor",
+    )
     parsed = parser.parse_args(arguments)
     return Settings(
         directory=parsed.directory,
@@ -122,6 +130,7 @@ def _parse(arguments: Sequence[str] | None) -> Settings:
         master_key_file=parsed.master_key_file,
         svid_life=parsed.svid_life,
         intermediate_life=parsed.intermediate_life,
+        ends_with_stdin=parsed.end_with_stdin,
     )
 
 
@@ -129,7 +138,15 @@ async def _main(settings: Settings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if settings.ends_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
     await serve(settings, stop=stop)
+
+
+def _end_at_eof(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1024):
+        stop.set()
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,6 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +74,8 @@ class Bridge:
         last_error: why the newest connection failed, or None once the server has answered on one.
             UNIDENTIFIED: `GC_ID_MISMATCH`, `GC_UNTRUSTED`, `GC_EXPIRED`, `SVID_URI_SAN`, `SVID_USAGE` (the
             server's faults), `SVID_REFUSED` (ours); UNAVAILABLE: `GC_UNREACHABLE`, `TLS_FAILED`.
+        peer_not_after: when the newest connection will be cut because the server's certificate ends; a client that
+            connects anew before that has no gap. None before the first connection.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Bridge:
         self._task: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], TlsClient | None] = {}
         self.last_error: FleetError | None = None
+        self.peer_not_after: datetime | None = None
 
     @property
     def target(self) -> str:
@@ -128,8 +130,7 @@ class Bridge:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))  # unlike awaiting it, this does not swallow a cancellation of ours
         if self._listener is not None:
             self._listener.close()
         if self._directory is not None:
@@ -204,6 +205,7 @@ class Bridge:
                 subject=self._remote,
                 detail=repr(error),
             ) from error
+        self.peer_not_after = tls.not_after
         return tls, far
 
     async def _pump(self, tls: TlsClient, near: Ends, far: Ends) -> None:

@@ -25,8 +25,8 @@ from fleet.svid import X509Material
 
 _log = structlog.get_logger(__name__)
 
-RETRY_S = 0.5
-"""Pause before the socket is tried again after py-spiffe gave up (no socket yet, or no identity held)."""
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 2.0
+"""Pause before the socket is tried again after py-spiffe gave up: no socket yet, or no identity held."""
 
 
 def _der(certificates: Iterable[x509.Certificate]) -> tuple[bytes, ...]:
@@ -64,6 +64,7 @@ class WorkloadSource:
         self._subscribers: dict[object, Callable[[], None]] = {}
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._failures = 0
 
     def svid(self) -> X509Material | None:
         """Our newest identity; None until the first has arrived."""
@@ -108,14 +109,14 @@ class WorkloadSource:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))
 
     async def _watch(self) -> None:
         while True:
             with suppress(ArgumentError):  # the socket is not there yet
                 await self._watch_once()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(min(FIRST_RETRY_S * 2**self._failures, LAST_RETRY_S))
+            self._failures = min(self._failures + 1, 10)
 
     async def _watch_once(self) -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -125,7 +126,7 @@ class WorkloadSource:
                 loop.call_soon_threadsafe(call, *arguments)
 
         def fail(error: Exception) -> None:
-            on_loop(lambda: _log.warning("workload_source.watch_ended", detail=str(error)))
+            on_loop(self._tell, str(error))
             on_loop(ended.set)
 
         client = WorkloadApiClient(f"unix:{self._socket}")
@@ -136,8 +137,13 @@ class WorkloadSource:
             stream.cancel()
             client.close()
 
+    def _tell(self, detail: str) -> None:
+        if self._failures == 0:  # once per absence: it may last for days
+            _log.warning("workload_source.lost", detail=detail, socket=str(self._socket))
+
     def _take(self, material: X509Material, roots: dict[str, tuple[bytes, ...]]) -> None:
         self._material, self._roots = material, roots
+        self._failures = 0
         self._arrived.set()
         for notify in tuple(self._subscribers.values()):
             notify()

@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
+import uvloop
 
 from fleet.bridge import Bridge
 from fleet.errors import FleetError
-from fleet.svid import FixedRoots, X509Material
+from fleet.svid import FixedRoots, X509Material, read_leaf
 from tests.rig.identity import (
     GROUND_CONTROL,
     SATELLITE,
@@ -63,6 +65,7 @@ async def test_the_exact_ground_control_is_reached_with_our_own_svid(realm: Real
         assert await say(channel) == b"hello"
         assert server.callers == [SATELLITE]
         assert bridge.last_error is None
+        assert bridge.peer_not_after == read_leaf(server.material.chain[0]).not_after
 
 
 async def test_the_bootstrap_listener_is_reached_without_a_certificate(realm: Realm) -> None:
@@ -272,3 +275,47 @@ async def test_only_this_process_may_use_the_socket(realm: Realm, source: HeldId
         ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", stranger, str(path)], check=False)
         assert ended.returncode == 0
     assert not await asyncio.to_thread(path.parent.exists)
+
+
+async def test_a_server_that_accepts_and_stays_silent_is_named_unreachable(
+    source: HeldIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.bridge.HANDSHAKE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = await refusal(Bridge(f"127.0.0.1:{silent.getsockname()[1]}", expected=GROUND_CONTROL, source=source))
+    assert error.reason == "GC_UNREACHABLE"
+
+
+async def test_a_reader_that_stalls_holds_up_the_writer(realm: Realm, source: HeldIdentity) -> None:
+    async with (
+        echo_server(realm.material(GROUND_CONTROL)) as server,
+        Bridge(server.address, expected=GROUND_CONTROL, source=source) as bridge,
+        bridge.channel() as channel,
+    ):
+        call = echo_stream(channel)
+        written = 0
+        with suppress(TimeoutError):
+            while written < 512:
+                await asyncio.wait_for(call.write(bytes(1 << 20)), 1)
+                written += 1
+        assert written < 64  # MiB: what gRPC's windows, both kernels and the bridge hold together
+        call.cancel()
+
+
+def test_it_runs_on_uvloop_as_well(realm: Realm, source: HeldIdentity) -> None:
+    async def call() -> bytes:
+        async with (
+            echo_server(realm.material(GROUND_CONTROL)) as server,
+            Bridge(server.address, expected=GROUND_CONTROL, source=source) as bridge,
+            bridge.channel() as channel,
+        ):
+            return await say(channel)
+
+    assert uvloop.run(call()) == b"hello"
+
+
+@pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:x"])
+def test_an_address_without_host_or_port_is_refused_at_once(source: HeldIdentity, address: str) -> None:
+    with pytest.raises(FleetError) as refused:
+        Bridge(address, expected=GROUND_CONTROL, source=source)
+    assert refused.value.reason == "ADDRESS_MALFORMED"

@@ -28,6 +28,7 @@ async def start(directory: Path, *arguments: str) -> asyncio.subprocess.Process:
         sys.executable,
         *("-m", "certs.authority", "--directory", str(directory), "--trust-domain", TRUST_DOMAIN, *arguments),
         stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
     )
 
@@ -103,6 +104,14 @@ async def test_a_killed_one_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     process.terminate()
     await process.communicate()
     assert process.returncode == 0
+
+
+async def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
+    process = await start(tmp_path / "a", "--end-with-stdin")
+    await eventually((tmp_path / "a" / "signing.sock").exists)
+    assert process.stdin is not None
+    process.stdin.close()  # as the kernel does when the supervisor is killed
+    assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
 async def test_intermediates_and_its_own_svid_rotate_without_a_restart(tmp_path: Path) -> None:
