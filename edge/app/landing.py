@@ -114,6 +114,7 @@ class Landing:
 
     def _open(self) -> Upload:
         """Find the upload that a former run left, or begin one."""
+        self._check_room()
         location = self._log.upload(self._repository, self._blob.digest)
         upload = self._site.resume(location) if location else None
         if upload is None or upload.offset > self._blob.size_bytes:
@@ -166,6 +167,17 @@ class Landing:
         self._log.upload_closed(self._repository, self._blob.digest)
         if upload:
             self._site.cancel(upload)
+
+    def _check_room(self) -> None:
+        """Refuse before the first byte what cannot fit: a disk that runs full hurts everybody on it.
+
+        Zot and Distribution besides hold on to the space of a dropped upload until Go's garbage collector closes
+        its file (measured): up to two minutes.
+        """
+        room = self._site.room()
+        if room is not None and room < self._blob.size_bytes:
+            text = "the site's registry has no space left"
+            raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=self._blob.digest)
 
     def _count(self, chunk: bytes) -> None:
         if self._stop.is_set():

@@ -67,6 +67,8 @@ class Capabilities:
     """It takes an index whose children are not all there as manifests."""
     child_blobs: bool
     """It wants each absent child's bytes as a blob before it takes the index (Zot)."""
+    keeps_untagged: bool
+    """A manifest stays when its last tag moves or goes (Zot's does not)."""
     gc: Gc
     sole_writer: bool
     """Nobody but the satellite can write: what is there and not admitted is foreign (`exclusive`)."""
@@ -145,6 +147,9 @@ class SiteRegistry(Protocol):
 
     def delete_blob(self, repository: str, digest: Digest) -> bool:
         """Unlink a blob from a repository; False where it was absent or the registry cannot."""
+
+    def room(self) -> int | None:
+        """Say how many bytes it can still take, or None where that is not ours to know."""
 
     def repositories(self) -> list[str]:
         """List every repository: from the disk where we own it, else by the catalog (all pages)."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from edge.app.footprint import fallback_indexes
 from edge.app.ports import IntentLog, SiteRegistry
+from edge.app.preserve import preserved
 from edge.app.transfer import Transfer
 from edge.domain.admission import Admission
 from edge.domain.content import RawManifest
@@ -61,8 +62,9 @@ class Publisher:
         """
         moved = {tag: to for tag, to in tags.items() if not self._is_settled(repository, tag, to.digest)}
         self._intents.intend_put(repository, {tag: to.digest for tag, to in moved.items()})
-        for tag, manifest in moved.items():
-            self._site.put_manifest(repository, tag, manifest)
+        with preserved(self._site, repository, moved, lambda _: True):
+            for tag, manifest in moved.items():
+                self._site.put_manifest(repository, tag, manifest)
         self._intents.put_done(repository, list(moved))
 
     def _is_settled(self, repository: str, reference: str, wanted: Digest) -> bool:

@@ -80,7 +80,7 @@ class Replicator:
     def untag(self, repository: str, tag: str, digest: Digest) -> None:
         """Remove a tag that stands for `digest`."""
         with self._writing:
-            self._withdrawer.untag(repository, {tag: digest})
+            self._withdrawer.untag(repository, {tag: digest}, keeps=lambda _: True)
 
     def withdraw(self, dossier: Dossier, held: Held) -> None:
         """Remove all of an image that nothing else in its repository holds."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edge.app.footprint import Footprint
 from edge.app.ports import IntentLog, SiteRegistry, TransferLog
+from edge.app.preserve import Keeps, preserved
 from edge.domain.admission import Dossier
 from edge.domain.content import Image, read_manifest
 from fleet.errors import FleetError, Kind
@@ -40,13 +41,14 @@ class Withdrawer:
             FleetError: as the registry says; a repetition goes on where this one stopped.
         """
         repository = dossier.local_repository
-        self.untag(repository, {tag: to for tag, to in going.tags.items() if tag not in held.tags})
+        tags = {tag: to for tag, to in going.tags.items() if tag not in held.tags}
+        self.untag(repository, tags, keeps=lambda digest: digest in held.manifests)
         order = [dossier.root.digest, *(child.manifest.digest for child in reversed(dossier.children))]
         manifests = dict.fromkeys(one for one in order if one in going.manifests)
         self._delete(repository, [*manifests, *sorted(going.manifests - manifests.keys())], held.manifests)
         self._unlink(repository, going.blobs - held.blobs)
 
-    def untag(self, repository: str, tags: Mapping[str, Digest]) -> None:
+    def untag(self, repository: str, tags: Mapping[str, Digest], *, keeps: Keeps) -> None:
         """Remove tags that still stand for what they are thought to; one that was moved since is another's.
 
         Raises:
@@ -57,10 +59,11 @@ class Withdrawer:
             if self._is_ours(repository, tag) and self._site.head(repository, tag) == digest
         }  # fmt: skip
         self._intents.intend_delete(repository, ours)
-        for tag in ours:
-            if not self._site.delete_tag(repository, tag) and self._site.head(repository, tag):
-                text = "the site's registry cannot remove a tag by itself"
-                raise FleetError(Kind.PRECONDITION, "TAG_STAYS", text, subject=f"{repository}:{tag}")
+        with preserved(self._site, repository, ours, keeps):
+            for tag in ours:
+                if not self._site.delete_tag(repository, tag) and self._site.head(repository, tag):
+                    text = "the site's registry cannot remove a tag by itself"
+                    raise FleetError(Kind.PRECONDITION, "TAG_STAYS", text, subject=f"{repository}:{tag}")
         self._intents.delete_done(repository, ours)
 
     def sweep(self, expected: Mapping[str, Footprint]) -> list[Foreign]:
@@ -90,9 +93,8 @@ class Withdrawer:
         manifests = manifests | {to for to in stands.values() if to}
         stray = sorted(manifests - expected.manifests)
         blobs = {blob for digest in stray for blob in self._named_by(repository, digest)}
-        self.untag(repository, {tag: to for tag, to in stray_tags.items() if to in expected.manifests})
+        self.untag(repository, stray_tags, keeps=lambda digest: digest in expected.manifests)
         self._delete(repository, stray, ())
-        self.untag(repository, stray_tags)
         self._unlink(repository, blobs - expected.blobs)
         return [Foreign(repository, reference) for reference in (*stray_tags, *stray)]
 

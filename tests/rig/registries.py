@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import bcrypt
 import urllib3
 import yaml
 
 from edge.adapters.oci.client import Client
+from edge.adapters.oci.descriptors import ACCEPT
 from edge.adapters.oci.endpoint import parse_endpoint
 from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
-from edge.app.ports import Credential
+from edge.app.ports import Credential, SiteRegistry, SupervisedRegistry
 from edge.domain.content import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, RawManifest, raw_manifest
 from fleet.reference import Digest, digest_of
 from tests.rig import programs
+
+T = TypeVar("T")
 
 DEADLINE_S = 20.0
 _LISTENING = re.compile(r"listening on \S*?:(\d{1,5})\b")
@@ -183,3 +190,100 @@ def await_line(path: Path, pattern: re.Pattern[str], process: subprocess.Popen[b
             return found[1]
         time.sleep(0.01)
     raise AssertionError(f"{path} says: {path.read_text(errors='replace')[-2000:]}")
+
+
+class EventLoopThread:
+    """An event loop beside a synchronous test; children that it starts die with its thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="registries")
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@dataclass
+class RunningSite:
+    """A site's registry under test, with what a test does around it."""
+
+    registry: SupervisedRegistry
+    loop: EventLoopThread
+    directory: Path
+    """Where its content is, below `data` for a registry of ours."""
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+    owner: Credential | None = None
+    """Who may read a registry of the user's own."""
+
+    @property
+    def site(self) -> SiteRegistry:
+        return self.registry.site
+
+    @property
+    def kind(self) -> str:
+        return self.registry.kind
+
+    @property
+    def data(self) -> Path:
+        return self.directory / self.kind / "data"
+
+    def open(self) -> None:
+        self.loop.call(self.registry.open_public())
+
+    def start(self) -> None:
+        self.loop.call(self.registry.start_private())
+
+    def stop(self) -> None:
+        self.loop.call(self.registry.stop())
+
+    def pull(self, repository: str, reference: str, *, kind: str = "manifests") -> tuple[int, bytes]:
+        """Get a manifest or a blob as a workload does: `→ status and body`."""
+        return self.ask("GET", f"/v2/{repository}/{kind}/{reference}")
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """Send any request to the public listener, without the writer's secret."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()} or {"Accept": ACCEPT}
+        if self.owner:
+            named |= urllib3.make_headers(basic_auth=f"{self.owner.username}:{self.owner.password}")
+        answer = self.http.request(method, self.registry.public_url + path, body=body, headers=named)
+        return answer.status, answer.data
+
+    def kill(self) -> None:
+        """Kill every process of a registry of ours with -9; its supervisor starts it again."""
+        for pid_file in (self.directory / self.kind / "run").glob("*.pid"):
+            os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+
+
+@contextmanager
+def running_site(registry: SupervisedRegistry, directory: Path) -> Iterator[RunningSite]:
+    """Start a site's registry in private; the test opens it."""
+    loop = EventLoopThread()
+    try:
+        site = RunningSite(registry, loop, directory)
+        site.start()
+        try:
+            yield site
+        finally:
+            site.stop()
+            site.http.clear()
+    finally:
+        loop.close()
+
+
+def eventually(claim: Callable[[], bool], what: str) -> None:
+    """Wait until a claim holds.
+
+    Raises:
+        AssertionError: it does not within the deadline.
+    """
+    deadline = time.monotonic() + DEADLINE_S
+    while not claim():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)

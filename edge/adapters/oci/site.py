@@ -24,6 +24,8 @@ from fleet.reference import Digest, digest_of, parse_digest
 
 _MANIFEST_LIMIT = 4 * 1024 * 1024
 _NOT_FOUND = 404
+_SPARE_BYTES = 1024 * 1024
+"""Left free: manifests and the registry's own records have to fit when a layer did not."""
 _WRITE = "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})\Z")
@@ -38,8 +40,8 @@ class Shelf(Protocol):
     def manifests(self, repository: str) -> set[Digest] | None:
         """List every manifest of a repository, or None where only the API can tell."""
 
-    def is_full(self) -> bool:
-        """Say whether a failed write was for want of space."""
+    def room(self) -> int | None:
+        """Say how many bytes are free, or None where that cannot be known from here."""
 
 
 class OciSite:
@@ -141,7 +143,12 @@ class OciSite:
 
     def cancel(self, upload: Upload) -> None:
         """Drop an upload and its bytes."""
-        discard(self._send("DELETE", upload.location))
+        response = self._send("DELETE", upload.location)
+        discard(response)
+        if response.status == 416:  # noqa: PLR2004 -- it holds more than we know of: ask where it stands
+            asked = self._send("GET", upload.location)
+            discard(asked)
+            discard(self._send("DELETE", self._location(asked, otherwise=upload.location)))
 
     def finish(self, upload: Upload, digest: Digest) -> None:
         """Close the upload as `digest`; the registry checks it."""
@@ -174,6 +181,11 @@ class OciSite:
     def delete_blob(self, repository: str, digest: Digest) -> bool:
         """Unlink a blob from a repository; False where it was absent or the registry cannot."""
         return self._delete(repository, f"blobs/{digest}", refusals=frozenset({400, 405}))
+
+    def room(self) -> int | None:
+        """Say how many bytes it can still take, or None where that is not ours to know."""
+        room = self._shelf.room()
+        return None if room is None else max(0, room - _SPARE_BYTES)
 
     def repositories(self) -> list[str]:
         """List every repository below our prefix."""
@@ -209,10 +221,16 @@ class OciSite:
     def _delete(self, repository: str, rest: str, *, refusals: frozenset[int]) -> bool:
         response = self._ask("DELETE", repository, rest)
         discard(response)
+        if response.status in {200, 202, 204}:
+            return True
         if response.status == _NOT_FOUND or response.status in refusals:
             return False
-        self._expect(response, repository, {200, 202, 204})
-        return True
+        # Zot answers 400 for a repository that it does not know.
+        asked = self._ask("HEAD", repository, rest, headers={"Accept": ACCEPT})
+        discard(asked)
+        if asked.status == _NOT_FOUND:
+            return False
+        raise self._client.failure(response, repository)
 
     def _ask(
         self,
@@ -242,6 +260,10 @@ class OciSite:
         parts = urlsplit(urljoin(self._client.origin.url, response.headers.get("Location", otherwise)))
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
+    def _is_full(self) -> bool:
+        room = self._shelf.room()
+        return room is not None and room < _SPARE_BYTES
+
     def _expect_upload(self, response: BaseHTTPResponse, wanted: set[int]) -> None:
         if response.status in {404, 416}:
             discard(response)
@@ -252,7 +274,7 @@ class OciSite:
         if response.status in wanted:
             return
         failure = self._client.failure(response, repository)
-        if response.status == 507 or (response.status >= 500 and self._shelf.is_full()):  # noqa: PLR2004
+        if response.status == 507 or (response.status >= 500 and self._is_full()):  # noqa: PLR2004
             text = "the site's registry has no space left"
             raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=repository, detail=failure.detail)
         raise failure

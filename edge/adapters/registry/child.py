@@ -52,6 +52,8 @@ class Program:
     Attributes:
         name: for logs and file names.
         command: absolute program and arguments.
+        configure: writes its configuration for a port, 0 for one of the kernel's choice; called before each
+            start, with the first start's port from then on: who knows where it was finds it there again.
         directory: private; holds the pid file and the log.
         environment: added to ours.
     """
@@ -59,6 +61,7 @@ class Program:
     name: str
     command: Sequence[str]
     directory: Path
+    configure: Callable[[int], None]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,6 +80,7 @@ class Child:
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._port = 0
         self.restarts = 0
 
     @property
@@ -109,6 +113,7 @@ class Child:
         return self._program.directory / f"{self._program.name}.pid"
 
     async def _run(self) -> int:
+        await asyncio.to_thread(self._program.configure, self._port)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())),
             *self._program.command,
@@ -122,7 +127,8 @@ class Child:
         self._reader = asyncio.create_task(self._read(self._process), name=f"log of {self._program.name}")
         try:
             async with asyncio.timeout(_START_S):
-                return await self._ready(self._process)
+                self._port = await self._ready(self._process)
+                return self._port
         except TimeoutError as error:
             await self._end()
             raise self._failed("it does not answer") from error

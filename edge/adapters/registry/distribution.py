@@ -25,7 +25,9 @@ from edge.adapters.registry.shelf import DistributionShelf
 from edge.app.ports import Capabilities, Credential, Gc, SiteRegistry
 from fleet.errors import FleetError, Kind
 
-CAPABILITIES = Capabilities(referrers=False, sparse_index=True, child_blobs=False, gc=Gc.EXCLUSIVE, sole_writer=True)
+CAPABILITIES = Capabilities(
+    referrers=False, sparse_index=True, child_blobs=False, keeps_untagged=True, gc=Gc.EXCLUSIVE, sole_writer=True
+)
 
 
 class DistributionRegistry:
@@ -87,12 +89,17 @@ class DistributionRegistry:
 
     def _child(self, name: str, listener: Listener, rest: dict[str, Any], writer: Credential | None = None) -> Child:
         path = self._directory / "run" / f"{name}.yml"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump({**self._configuration(listener, readonly=writer is None), **rest}))
+
+        def configure(port: int) -> None:
+            path.touch(mode=0o600)
+            there = Listener(listener.host, listener.port or port)
+            path.write_text(yaml.safe_dump({**self._configuration(there, readonly=writer is None), **rest}))
+
         program = Program(
             name,
             (str(self._program), "serve", str(path)),
             self._directory / "run",
+            configure,
             {"OTEL_TRACES_EXPORTER": "none"},
         )
         return Child(program, partial(_answers, listener, writer))

@@ -33,7 +33,9 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
     Raises:
         FleetError: UNAVAILABLE `REGISTRY_UNREACHABLE`; REFUSED `REGISTRY_REFUSED` where it does not let us write.
     """
-    cautious = Capabilities(referrers=False, sparse_index=False, child_blobs=False, gc=Gc.NONE, sole_writer=False)
+    cautious = Capabilities(
+        referrers=False, sparse_index=False, child_blobs=False, keeps_untagged=False, gc=Gc.NONE, sole_writer=False
+    )
     site = OciSite(client, cautious, NoShelf(), prefix=prefix)
     sparse = _takes(site, _index())
     child_blobs = False
@@ -45,6 +47,7 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
         referrers=_lists_referrers(client, prefix),
         sparse_index=sparse,
         child_blobs=child_blobs,
+        keeps_untagged=False,  # not worth a probe: the doubt costs a few requests when a tag moves
         gc=Gc.NONE,
         sole_writer=False,
     )

@@ -14,8 +14,6 @@ from pathlib import Path
 from fleet.errors import FleetError
 from fleet.reference import Digest, parse_digest
 
-_SPARE_BYTES = 1024 * 1024
-
 
 class NoShelf:
     """A registry whose disk is not ours to read."""
@@ -26,22 +24,22 @@ class NoShelf:
     def manifests(self, repository: str) -> None:
         """Leave it to the API."""
 
-    def is_full(self) -> bool:
+    def room(self) -> None:
         """Not to be known from here."""
-        return False
 
 
 class _Disk:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def is_full(self) -> bool:
-        """Say whether less than a megabyte is free."""
+    def room(self) -> int | None:
+        """Say how many bytes are free on its disk: none either where it cannot hold another file."""
         try:
             space = os.statvfs(self._directory)
         except OSError:
-            return False
-        return space.f_bavail * space.f_frsize < _SPARE_BYTES or (space.f_files > 0 and space.f_favail == 0)
+            return None
+        has_files = space.f_files == 0 or space.f_favail > 0
+        return space.f_bavail * space.f_frsize if has_files else 0
 
 
 class DistributionShelf(_Disk):

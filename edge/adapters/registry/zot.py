@@ -25,7 +25,9 @@ from fleet.errors import FleetError, Kind
 # By default Zot cuts whatever takes longer than a minute: a large layer pulled over a slow local network.
 _WHOLE_REQUEST = "6h"
 
-CAPABILITIES = Capabilities(referrers=True, sparse_index=False, child_blobs=True, gc=Gc.ONLINE, sole_writer=True)
+CAPABILITIES = Capabilities(
+    referrers=True, sparse_index=False, child_blobs=True, keeps_untagged=False, gc=Gc.ONLINE, sole_writer=True
+)
 
 
 class ZotRegistry:
@@ -80,10 +82,14 @@ class ZotRegistry:
 
     async def _serve(self, listener: Listener, *, readers: list[str]) -> str:
         path = self._directory / "run" / "zot.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(self._configuration(listener, readers), indent=1))
+
+        def configure(port: int) -> None:
+            path.touch(mode=0o600)
+            there = Listener(listener.host, listener.port or port)
+            path.write_text(json.dumps(self._configuration(there, readers), indent=1))
+
         command = (str(self._program), "serve", str(path))
-        program = Program("zot", command, self._directory / "run")
+        program = Program("zot", command, self._directory / "run", configure)
         self._child = Child(program, partial(self._answers, listener))
         port = await self._child.start()
         url = Listener(listener.host, port).local_url
