@@ -42,7 +42,7 @@ def _now() -> datetime:
 class Fleet(FleetReading):
     """Ground Control's use cases. `actor` is always a verified SPIFFE ID; authorization is the caller's.
 
-    Everything may raise FleetError UNAVAILABLE `STORE_UNAVAILABLE` (the database is away) or EXHAUSTED `STORE_FULL`.
+    Everything may raise FleetError UNAVAILABLE `STORE_UNAVAILABLE` (the database is away) or UNAVAILABLE `STORE_FULL`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Fleet(FleetReading):
         Raises:
             FleetError: REFUSED `NOT_IN_STATE` for a source or a repository outside of it, whether it exists or not.
         """
-        own = await self._store.repositories(satellite, source)
+        own = await self._store.repositories(satellite, source, self._clock())
         if own is None or not own.issuperset(repositories):
             text = "the source or a repository is not in the satellite's own state"
             raise FleetError(Kind.REFUSED, "NOT_IN_STATE", text, subject=source[:80])

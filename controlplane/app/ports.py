@@ -217,7 +217,7 @@ class Store(Protocol):
     async def sealed_credential(self, source: str) -> bytes | None:
         """Read a source's sealed credential."""
 
-    async def repositories(self, satellite: str, source: str) -> frozenset[str] | None:
+    async def repositories(self, satellite: str, source: str, at: datetime) -> frozenset[str] | None:
         """List the repositories of a source in a satellite's own state; None where the source is not in it."""
 
     # Sessions and status ----------------------------------------------------------------------------------

@@ -8,19 +8,12 @@ from enum import Enum, IntEnum, unique
 from typing import Generic, TypeVar
 
 from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, SourceSpec
+from fleet.position import Position as Position  # noqa: PLC0414 a value of this vocabulary, too
 
 T = TypeVar("T")
 
 OPERATOR = "operator"
 """The owner of memberships and assignments that a person made."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """Where in the log of changes something was computed; orders by epoch, then revision."""
-
-    epoch: int
-    revision: int
 
 
 @unique

@@ -1,0 +1,99 @@
+"""Change feeds: what wakes waiting streams. A wake-up is a hint and a poll backs it; the truth is the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import psycopg
+import structlog
+
+from controlplane.adapters.sql.log import CHANNEL
+from fleet.errors import FleetError
+from fleet.position import Position
+
+POLL = timedelta(seconds=2)
+"""How late a change is seen at most whose hint was lost."""
+_RECONNECT = timedelta(seconds=1)
+
+_log = structlog.get_logger()
+
+
+class PolledFeed:
+    """Follows the log of one database: by publications in this process, by hints of others, and by polling."""
+
+    def __init__(self, read_position: Callable[[], Awaitable[Position]], *, poll: timedelta = POLL) -> None:
+        self._read_position = read_position
+        self._poll = poll
+        self._end = Position(0, 0)
+        self._grown = asyncio.Event()
+        self._hinted = asyncio.Event()
+
+    def publish(self, position: Position) -> None:
+        """Say, in the event loop, that the log has grown up to here."""
+        if position > self._end:
+            self._end = position
+            self._grown.set()
+            self._grown = asyncio.Event()
+
+    def hint(self) -> None:
+        """Say that the log may have grown."""
+        self._hinted.set()
+
+    async def wait_beyond(self, position: Position, timeout: timedelta) -> Position:  # noqa: ASYNC109 part of the port
+        """Return the log's end as soon as it lies beyond `position`, or after `timeout` as it is then."""
+        if self._end <= position:
+            try:
+                async with asyncio.timeout(timeout.total_seconds()):
+                    while self._end <= position:
+                        await self._grown.wait()
+            except TimeoutError:
+                pass
+        return max(self._end, position)
+
+    async def run(self) -> None:
+        """Poll until cancelled, at once where there is a hint."""
+        while True:
+            self._hinted.clear()
+            try:
+                self.publish(await self._read_position())
+            except FleetError as error:
+                _log.warning("feed.poll_failed", reason=error.reason)
+            try:
+                async with asyncio.timeout(self._poll.total_seconds()):
+                    await self._hinted.wait()
+            except TimeoutError:
+                continue
+
+
+class ListeningFeed(PolledFeed):
+    """Follows PostgreSQL's log: LISTEN for hints, beside the poll."""
+
+    def __init__(
+        self, read_position: Callable[[], Awaitable[Position]], conninfo: str, *, poll: timedelta = POLL
+    ) -> None:
+        super().__init__(read_position, poll=poll)
+        self._conninfo = conninfo
+
+    async def run(self) -> None:
+        """Listen and poll until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except psycopg.Error as error:
+                _log.warning("feed.listening_lost", detail=str(error)[:200])
+            await asyncio.sleep(_RECONNECT.total_seconds())
+
+    async def _follow(self) -> None:
+        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            self.hint()  # what happened before we listened
+            async for _ in connection.notifies():
+                self.hint()

@@ -1,0 +1,149 @@
+"""The database as two ways in, reading and writing, off the event loop; failures come out as FleetErrors."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlmodel import Session
+
+from fleet.errors import FleetError, Kind, malformed
+
+T = TypeVar("T")
+
+READERS = 4
+"""Threads that read; the interpreter's lock makes more of them useless."""
+WRITERS_POSTGRES = 4
+BUSY_S = 10
+"""How long a writer of SQLite waits for another process's transaction (a backup, `ground-control recover`)."""
+_RETRY = timedelta(seconds=2)
+_FULL = "database or disk is full"
+
+
+def database_url(text: str) -> URL:
+    """Read a database URL: `sqlite:///path` or `postgresql://...`, served by psycopg 3.
+
+    Raises:
+        FleetError: MALFORMED `DATABASE_URL_MALFORMED`, `DATABASE_UNSUPPORTED`.
+    """
+    try:
+        url = make_url(text)
+    except SQLAlchemyError as error:
+        raise malformed("DATABASE_URL_MALFORMED", "not a database URL") from error
+    match url.get_backend_name():
+        case "sqlite":
+            return url.set(drivername="sqlite")
+        case "postgresql" | "postgres":
+            return url.set(drivername="postgresql+psycopg")
+        case _:
+            raise malformed("DATABASE_UNSUPPORTED", "the database is sqlite:///FILE or postgresql://...")
+
+
+def make_engine(url: URL) -> Engine:
+    """Open an engine whose transactions begin when they say so."""
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, pool_size=READERS + 1, max_overflow=1, connect_args={"timeout": BUSY_S})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    # A server that went away between two calls is noticed before a transaction begins on its connection.
+    return create_engine(
+        url,
+        pool_size=READERS + WRITERS_POSTGRES,
+        max_overflow=1,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={"connect_timeout": 5, "application_name": "ground-control"},
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours: the driver would begin late, and never for a SELECT
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("fleet_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the database's failures into errors that say what to do."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise _unavailable(str(error)) from error
+    except DBAPIError as error:
+        raise _translate(error) from error
+
+
+def _unavailable(detail: str) -> FleetError:
+    text = "the database does not answer: try again"
+    return FleetError(Kind.UNAVAILABLE, "STORE_UNAVAILABLE", text, detail=detail[:500], retry_after=_RETRY)
+
+
+def _translate(error: DBAPIError) -> Exception:
+    detail = str(error.orig)
+    if _FULL in detail or isinstance(error.orig, psycopg.errors.DiskFull):
+        text = "the database's disk is full: nothing was written"
+        return FleetError(Kind.UNAVAILABLE, "STORE_FULL", text, detail=detail[:500], retry_after=timedelta(minutes=1))
+    transient = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError)
+    if error.connection_invalidated or isinstance(error.orig, transient):
+        return _unavailable(detail)
+    return error
+
+
+class Database:
+    """Runs each transaction in a thread of a bounded pool.
+
+    SQLite has one writer thread. PostgreSQL's writers meet at the locked head row, where they touch the log.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        snapshot: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = engine.execution_options(**snapshot)
+        self._writing = engine.execution_options(fleet_writing=True)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        writers = 1 if self.is_sqlite else WRITERS_POSTGRES
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction on one snapshot.
+
+        Raises:
+            FleetError: UNAVAILABLE `STORE_UNAVAILABLE`, and whatever the work raises.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._reading, work)
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction and commit it; it is finished even where the waiting task is cancelled.
+
+        Raises:
+            FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writers, self._run, self._writing, work)
+
+    @staticmethod
+    def _run(engine: Engine, work: Callable[[Session], T]) -> T:
+        with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+            return work(session)
+
+    def close(self) -> None:
+        """Let running transactions finish, then close every connection."""
+        self._readers.shutdown()
+        self._writers.shutdown()
+        self._engine.dispose()

@@ -1,0 +1,165 @@
+"""Sessions, reports and health: rows that every message of a satellite may replace, and that no revision counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, delete, select
+
+from controlplane.adapters.sql.documents import to_document
+from controlplane.adapters.sql.rows import live_workers
+from controlplane.adapters.sql.tables import (
+    HealthRow,
+    PresenceRow,
+    ReportExceptionRow,
+    ReportRow,
+    SatelliteRow,
+    TakeoverRow,
+    WorkerRow,
+)
+from controlplane.domain.commands import EntityKind
+from controlplane.domain.rules import unknown
+from controlplane.domain.sessions import Held, take_over
+from controlplane.domain.status import Health, Opened, Report, SessionKey
+
+MAX_EXCEPTIONS = 100
+_FORGET_WORKER = timedelta(days=1)
+
+
+def beat(session: Session, worker: str, at: datetime) -> None:
+    """Say that a process lives, and forget those long gone."""
+    session.merge(WorkerRow(id=worker, seen_at=at))
+    session.exec(delete(WorkerRow).where(col(WorkerRow.seen_at) < at - _FORGET_WORKER))
+
+
+def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
+    """Find a satellite's presence, or begin one. UNKNOWN `SATELLITE_UNKNOWN`."""
+    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == satellite).with_for_update()).first()
+    if row is not None:
+        return row
+    if session.get(SatelliteRow, satellite) is None:
+        raise unknown(EntityKind.SATELLITE, satellite)
+    row = PresenceRow(satellite=satellite, changed_at=at)
+    session.add(row)
+    return row
+
+
+def open_session(session: Session, worker: str, opened: SessionKey, agent_version: str, at: datetime) -> Opened:
+    """Make this the one session; a process that lost it by this reads so in `lost_sessions`."""
+    row = presence_of(session, opened.satellite, at)
+    held = Held(row.boot_id, row.session, tuple(bytes.fromhex(boot) for boot in row.earlier_boots))
+    taken = take_over(held, opened.boot_id, opened.number)
+    superseded = None
+    if row.worker and row.worker in live_workers(session, at):
+        superseded = SessionKey(row.satellite, row.boot_id, row.session)
+        if row.worker != worker:
+            session.merge(
+                TakeoverRow(worker=row.worker, satellite=row.satellite, boot_id=row.boot_id, session=row.session)
+            )
+    row.boot_id, row.session = taken.held.boot_id, taken.held.number
+    row.earlier_boots = [boot.hex() for boot in taken.held.earlier]
+    row.worker, row.agent_version = worker, agent_version or row.agent_version
+    row.last_seen_at = row.changed_at = at
+    row.behind = False
+    if taken.duplicate:
+        row.duplicate_at = at
+    session.add(row)
+    if session.get(WorkerRow, worker) is None:
+        session.add(WorkerRow(id=worker, seen_at=at))
+    report = session.get(ReportRow, opened.satellite)
+    if report is not None:
+        report.sequence = 0  # sequences count within a session
+        session.add(report)
+    return Opened(superseded, taken.duplicate)
+
+
+def close_session(session: Session, closed: SessionKey, at: datetime) -> None:
+    """End a session, unless it is not the satellite's any more."""
+    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == closed.satellite).with_for_update()).first()
+    if row is not None and (row.boot_id, row.session) == (closed.boot_id, closed.number):
+        row.worker = ""
+        row.last_seen_at = row.changed_at = at
+        session.add(row)
+
+
+def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
+    """Take the notes of what other processes took over from this one."""
+    found = session.exec(select(TakeoverRow).where(TakeoverRow.worker == worker)).all()
+    for row in found:
+        session.delete(row)
+    return tuple(SessionKey(row.satellite, row.boot_id, row.session) for row in found)
+
+
+def record_report(session: Session, key: SessionKey, report: Report, at: datetime) -> bool:
+    """Replace the report, unless the session lost or a later report is there."""
+    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == key.satellite).with_for_update()).first()
+    held = session.get(ReportRow, key.satellite)
+    if row is None or (row.boot_id, row.session) != (key.boot_id, key.number):
+        return False
+    if held is not None and report.sequence <= held.sequence:
+        return False
+    row.last_seen_at = row.changed_at = at
+    session.add(row)
+    kept = replace(report, exceptions=report.exceptions[:MAX_EXCEPTIONS])
+    session.exec(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == key.satellite))
+    session.merge(_report_row(key.satellite, kept))
+    session.flush()
+    session.add_all(_exception_rows(key.satellite, kept))
+    return True
+
+
+def _report_row(satellite: str, report: Report) -> ReportRow:
+    return ReportRow(
+        satellite=satellite,
+        sequence=report.sequence,
+        epoch=report.position.epoch if report.position else None,
+        revision=report.position.revision if report.position else None,
+        held_digest=report.held_digest,
+        enforced_digest=report.enforced_digest,
+        desired=report.desired,
+        published=report.published,
+        waiting=report.waiting,
+        refused=report.refused,
+        failed=report.failed,
+        exceptions_omitted=report.exceptions_omitted,
+        foreign_withdrawn=report.foreign_withdrawn,
+        registry_kind=report.registry_kind,
+        registry_exclusive=report.registry_exclusive,
+    )
+
+
+def _exception_rows(satellite: str, report: Report) -> list[ReportExceptionRow]:
+    return [
+        ReportExceptionRow(
+            satellite=satellite,
+            ordinal=ordinal,
+            kind=each.kind,
+            name=each.name,
+            scope=each.scope,
+            state=int(each.state),
+            reason=each.reason,
+            text=each.text,
+            since=each.since,
+            serving_digest=each.serving_digest,
+            done_bytes=each.done_bytes,
+            total_bytes=each.total_bytes,
+        )
+        for ordinal, each in enumerate(report.exceptions)
+    ]
+
+
+def record_health(session: Session, satellite: str, health: Health, at: datetime) -> None:
+    """Replace the health."""
+    row = presence_of(session, satellite, at)
+    row.last_seen_at = at
+    session.add(row)
+    session.merge(HealthRow(satellite=satellite, document=to_document(health)))
+
+
+def mark_behind(session: Session, satellite: str, at: datetime) -> None:
+    """Remember that a satellite is ahead of the log, until it opens a session that is not."""
+    row = presence_of(session, satellite, at)
+    row.behind = True
+    row.last_seen_at = row.changed_at = at
+    session.add(row)

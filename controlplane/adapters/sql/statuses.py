@@ -1,0 +1,182 @@
+"""Where satellites stand: their word compared with what they should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, func, select
+
+from controlplane.adapters.sql import rows
+from controlplane.adapters.sql.desired import read_desired
+from controlplane.adapters.sql.documents import from_document
+from controlplane.adapters.sql.log import read_position
+from controlplane.adapters.sql.tables import (
+    ArtifactRow,
+    GroupRow,
+    HealthRow,
+    PresenceRow,
+    ReportExceptionRow,
+    ReportRow,
+    SatelliteRow,
+)
+from controlplane.domain.commands import EntityKind
+from controlplane.domain.entities import Lifecycle, Position, Satellite
+from controlplane.domain.lifecycle import is_duplicate
+from controlplane.domain.rules import unknown
+from controlplane.domain.state import Desired
+from controlplane.domain.status import (
+    ArtifactState,
+    FleetStatus,
+    Health,
+    Report,
+    ResourceException,
+    SatelliteStatus,
+)
+
+MAX_CHANGED = 1000
+
+
+def read_statuses(
+    session: Session, found: Sequence[SatelliteRow], at: datetime, *, exceptions: bool = False
+) -> tuple[SatelliteStatus, ...]:
+    """Compare what satellites say with what they should hold."""
+    names = [row.name for row in found]
+    shown = rows.satellites(session, found, at)
+    desired = read_desired(session, names, at)
+    present = rows.presences(session, names)
+    reports = _reports(session, names, exceptions=exceptions)
+    healths = _healths(session, names)
+    return tuple(
+        _status(
+            satellite,
+            desired[satellite.name],
+            present=present.get(satellite.name),
+            report=reports.get(satellite.name),
+            health=healths.get(satellite.name),
+            at=at,
+        )
+        for satellite in shown
+    )
+
+
+def _status(
+    satellite: Satellite,
+    desired: Desired,
+    *,
+    present: PresenceRow | None,
+    report: Report | None,
+    health: Health | None,
+    at: datetime,
+) -> SatelliteStatus:
+    return SatelliteStatus(
+        satellite=satellite.name,
+        lifecycle=satellite.lifecycle,
+        last_seen_at=present.last_seen_at if present else None,
+        desired_digest=desired.state_digest,
+        converged=report is not None and report.enforced_digest == desired.state_digest,
+        report=report,
+        health=health,
+        agent_version=present.agent_version if present else "",
+        duplicate_identity=present is not None and is_duplicate(present.duplicate_at, at),
+        store_behind=present is not None and present.behind,
+        groups=satellite.groups,
+    )
+
+
+def _reports(session: Session, names: Sequence[str], *, exceptions: bool) -> dict[str, Report]:
+    found = [
+        row
+        for start in range(0, len(names), 500)
+        for row in session.exec(select(ReportRow).where(col(ReportRow.satellite).in_(names[start : start + 500])))
+    ]
+    return {row.satellite: _report(row, _exceptions(session, row) if exceptions else ()) for row in found}
+
+
+def _exceptions(session: Session, row: ReportRow) -> tuple[ResourceException, ...]:
+    held = select(ReportExceptionRow).where(ReportExceptionRow.satellite == row.satellite)
+    return tuple(
+        ResourceException(
+            kind=each.kind,
+            name=each.name,
+            scope=each.scope,
+            state=ArtifactState(each.state),
+            reason=each.reason,
+            text=each.text,
+            since=each.since,
+            serving_digest=each.serving_digest,
+            done_bytes=each.done_bytes,
+            total_bytes=each.total_bytes,
+        )
+        for each in session.exec(held.order_by(col(ReportExceptionRow.ordinal)))
+    )
+
+
+def _report(row: ReportRow, exceptions: tuple[ResourceException, ...]) -> Report:
+    known = row.epoch is not None and row.revision is not None
+    return Report(
+        sequence=row.sequence,
+        position=Position(row.epoch or 0, row.revision or 0) if known else None,
+        held_digest=row.held_digest,
+        enforced_digest=row.enforced_digest,
+        desired=row.desired,
+        published=row.published,
+        waiting=row.waiting,
+        refused=row.refused,
+        failed=row.failed,
+        exceptions=exceptions,
+        exceptions_omitted=row.exceptions_omitted,
+        foreign_withdrawn=row.foreign_withdrawn,
+        registry_kind=row.registry_kind,
+        registry_exclusive=row.registry_exclusive,
+    )
+
+
+def _healths(session: Session, names: Sequence[str]) -> dict[str, Health]:
+    return {
+        row.satellite: from_document(Health, row.document)
+        for start in range(0, len(names), 500)
+        for row in session.exec(select(HealthRow).where(col(HealthRow.satellite).in_(names[start : start + 500])))
+    }
+
+
+def read_status(session: Session, name: str, at: datetime) -> SatelliteStatus:
+    """Read where one satellite stands, exceptions included. UNKNOWN `SATELLITE_UNKNOWN`."""
+    row = session.get(SatelliteRow, name)
+    if row is None:
+        raise unknown(EntityKind.SATELLITE, name)
+    return read_statuses(session, [row], at, exceptions=True)[0]
+
+
+def read_changed(session: Session, since: datetime, at: datetime) -> tuple[SatelliteStatus, ...]:
+    """Read the statuses that changed at or after a time, the oldest change first."""
+    changed = col(PresenceRow.changed_at)
+    found = session.exec(
+        select(SatelliteRow)
+        .join(PresenceRow, col(PresenceRow.satellite) == SatelliteRow.name)
+        .where(changed >= since)
+        .order_by(changed)
+        .limit(MAX_CHANGED)
+    ).all()
+    return read_statuses(session, found, at)
+
+
+def read_fleet_status(session: Session, at: datetime) -> FleetStatus:
+    """Count the fleet in one snapshot."""
+    statuses = read_statuses(session, session.exec(select(SatelliteRow)).all(), at)
+    counted = dict.fromkeys(Lifecycle, 0)
+    for status in statuses:
+        counted[status.lifecycle] += 1
+    return FleetStatus(
+        satellites=len(statuses),
+        online=counted[Lifecycle.ONLINE],
+        stale=counted[Lifecycle.STALE],
+        pending=counted[Lifecycle.PENDING],
+        revoked=counted[Lifecycle.REVOKED],
+        converged=sum(each.converged and each.lifecycle is Lifecycle.ONLINE for each in statuses),
+        with_exceptions=sum(bool(each.report and each.report.refused + each.report.failed) for each in statuses),
+        groups=session.exec(select(func.count()).select_from(GroupRow)).one(),
+        artifacts=session.exec(select(func.count()).select_from(ArtifactRow)).one(),
+        position=read_position(session),
+        at=at,
+    )

@@ -1,0 +1,194 @@
+"""The store on SQL: each method of the port is one transaction, run off the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlmodel import Session
+
+from controlplane.adapters.delta_cache import DeltaCache
+from controlplane.adapters.sql import desired, generations, identities, log, presence
+from controlplane.adapters.sql.applying import apply
+from controlplane.adapters.sql.batch import Batch
+from controlplane.adapters.sql.engine import Database
+from controlplane.adapters.sql.reading_store import ReadingStore
+from controlplane.app.ports import Context
+from controlplane.domain.commands import Applied, Command
+from controlplane.domain.entities import Attested, JoinToken, Position
+from controlplane.domain.lifecycle import Verb
+from controlplane.domain.state import Desired, Key, WholeState
+from controlplane.domain.status import Health, Opened, Report, SessionKey
+from fleet.identity import OperatorId, SatelliteId
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqlStore(ReadingStore):
+    """Everything that Ground Control remembers, on SQLite or PostgreSQL.
+
+    Args:
+        database: where it is.
+        trust_domain: whose SPIFFE IDs its satellites and operators get.
+        worker: this process's name in the `worker` table.
+        on_change: hears, in the event loop, of each position that this process wrote.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        trust_domain: str,
+        worker: str,
+        on_change: Callable[[Position], None] = lambda _: None,
+    ) -> None:
+        super().__init__(database)
+        self._trust_domain = trust_domain
+        self._worker = worker
+        self.on_change = on_change
+        self._deltas = DeltaCache()
+
+    async def _write_log(
+        self,
+        context: Context,
+        work: Callable[Concatenate[Batch, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a transaction that writes the log."""
+
+        def transaction(session: Session) -> tuple[T, Position]:
+            batch = Batch(session, log.lock_head(session), context, self._trust_domain)
+            done = work(batch, *args, **kwargs)
+            return done, Position(batch.head.epoch, batch.head.revision)
+
+        done, position = await self._database.write(transaction)
+        self.on_change(position)
+        return done
+
+    async def recover(self, context: Context) -> Position:
+        """Begin a new epoch."""
+        position = await self._database.write(lambda session: identities.recover(session, context))
+        self.on_change(position)
+        return position
+
+    async def answered(self, context: Context) -> Applied | None:
+        """Find the first answer to this request id."""
+        if not context.request_id:
+            return None
+        return await self._database.read(lambda session: log.find_answer(session, context))
+
+    async def apply(self, context: Context, commands: Sequence[Command], *, dry_run: bool) -> Applied:
+        """Do all commands in one revision, or none."""
+        applied = await self._database.write(
+            lambda session: apply(session, context, commands, self._trust_domain, dry_run=dry_run)
+        )
+        self.on_change(applied.position)
+        return applied
+
+    async def change_lifecycle(self, context: Context, name: str, verb: Verb) -> Position:
+        """Approve, revoke or reinstate a satellite."""
+        return await self._write_log(context, identities.change_lifecycle, name, verb)
+
+    async def set_credential(self, context: Context, source: str, sealed: bytes | None) -> Position:
+        """Store or forget a source's sealed credential."""
+        return await self._write_log(context, identities.set_credential, source, sealed)
+
+    async def mint_satellite_token(
+        self,
+        context: Context,
+        token: JoinToken,
+        secret_hash: bytes,
+        satellite: SatelliteId,
+        groups: Sequence[str],
+    ) -> Position:
+        """Store a token; the satellite is made, approved and put into groups."""
+        mint = partial(identities.mint_satellite_token, satellite=satellite, groups=groups)
+        return await self._write_log(context, mint, token, secret_hash)
+
+    async def mint_operator_token(
+        self, context: Context, token: JoinToken, secret_hash: bytes, operator: OperatorId
+    ) -> Position:
+        """Store a token for an operator."""
+        return await self._write_log(context, identities.mint_operator_token, token, secret_hash, operator)
+
+    async def delete_token(self, context: Context, token_id: str) -> Position:
+        """Make a token useless."""
+        return await self._write_log(context, identities.delete_token, token_id)
+
+    async def add_first_operator(self, context: Context, operator: OperatorId) -> Position:
+        """Make an admin."""
+        return await self._write_log(context, identities.add_first_operator, operator)
+
+    async def attest(self, satellite: SatelliteId, agent_version: str, at: datetime) -> Attested:
+        """Find a satellite by its proven ID, or make it pending."""
+        context = Context(actor=str(satellite), at=at, reason="attested")
+        return await self._write_log(context, identities.attest, satellite, agent_version)
+
+    # Desired state ----------------------------------------------------------------------------------------
+
+    async def desired(self, satellites: Sequence[str], at: datetime) -> Mapping[str, Desired]:
+        """Compute what satellites should hold."""
+        return await self._database.read(lambda session: desired.read_desired(session, satellites, at))
+
+    async def knows(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope ever had this digest."""
+        found = await self._database.read(lambda session: generations.generation_of(session, scope, digest))
+        return found is not None
+
+    async def delta(self, scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
+        """Serialize what leads from a known digest to a generation, or take it from the cache."""
+        step = (scope, from_digest, to_generation)
+        held = self._deltas.get(step)
+        if held is None:
+            held = await self._database.read(lambda session: generations.delta_between(session, *step))
+            self._deltas.put(step, held)
+        return held
+
+    async def exact(self, scope: str, inventory: Mapping[Key, bytes], to_generation: int) -> bytes:
+        """Serialize what leads from an inventory to a generation."""
+        return await self._database.read(
+            lambda session: generations.delta_from(session, scope, inventory, to_generation)
+        )
+
+    async def whole_state(self, satellite: str, at: datetime) -> WholeState:
+        """Read a satellite's whole desired state."""
+        return await self._database.read(lambda session: desired.read_whole_state(session, satellite, at))
+
+    # Sessions ---------------------------------------------------------------------------------------------
+
+    async def beat(self, at: datetime) -> None:
+        """Say that this process lives; forget what is too old to matter."""
+        await self._database.write(lambda session: presence.beat(session, self._worker, at))
+        await self._database.write(lambda session: log.forget_answers(session, at))
+
+    async def open_session(self, session: SessionKey, agent_version: str, at: datetime) -> Opened:
+        """Make this the satellite's one session."""
+        return await self._database.write(
+            lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at)
+        )
+
+    async def close_session(self, session: SessionKey, at: datetime) -> None:
+        """End a session, unless a newer one took over."""
+        await self._database.write(lambda transaction: presence.close_session(transaction, session, at))
+
+    async def lost_sessions(self) -> tuple[SessionKey, ...]:
+        """Take note of the sessions that another process took over."""
+        if self._database.is_sqlite:
+            return ()  # one process: it sees for itself
+        return await self._database.write(lambda session: presence.lost_sessions(session, self._worker))
+
+    async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
+        """Replace the satellite's report, unless it comes too late."""
+        return await self._database.write(lambda transaction: presence.record_report(transaction, session, report, at))
+
+    async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
+        """Replace the satellite's health."""
+        await self._database.write(lambda session: presence.record_health(session, satellite, health, at))
+
+    async def mark_behind(self, satellite: str, at: datetime) -> None:
+        """Remember that a satellite is ahead of the log."""
+        await self._database.write(lambda session: presence.mark_behind(session, satellite, at))

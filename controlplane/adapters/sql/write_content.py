@@ -1,0 +1,210 @@
+"""Commands about what satellites hold: sources, artifacts, assignments, policies and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlmodel import col, delete, select
+
+from controlplane.adapters.payload import make_resource
+from controlplane.adapters.sql import rows
+from controlplane.adapters.sql.batch import Batch, need_scope, touch_artifact, touch_source
+from controlplane.adapters.sql.documents import from_document, to_document
+from controlplane.adapters.sql.generations import store_body
+from controlplane.adapters.sql.tables import (
+    ArtifactRow,
+    AssignmentRow,
+    RuleRow,
+    RuleScopeRow,
+    SourceRow,
+)
+from controlplane.domain.commands import Delete, EntityKind, Outcome, Result, Upsert
+from controlplane.domain.content import etag_of
+from controlplane.domain.entities import Artifact, Assignment, Block, Policy, Source
+from controlplane.domain.rules import check_etag, check_prefix, decide, unknown
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind
+from controlplane.domain.state import split_scope
+from fleet.errors import FleetError, Kind
+
+_RULE_KINDS = {EntityKind.POLICY: ResourceKind.POLICY, EntityKind.BLOCK: ResourceKind.BLOCK}
+
+
+def put_source(batch: Batch, command: Upsert, wanted: Source) -> Result:
+    """Make or replace a source."""
+    held = batch.session.get(SourceRow, wanted.name)
+    held_spec = rows.source_spec(held) if held else None
+    etag = etag_of("source", wanted.name, wanted.spec)
+    held_etag = etag_of("source", wanted.name, held_spec) if held else None
+    outcome = decide(EntityKind.SOURCE, wanted.name, command, held=held_etag, offered=etag)
+    if outcome is not Outcome.UNCHANGED:
+        check_prefix(wanted.name, wanted.spec, held_spec, lambda prefix: _prefix_owner(batch, prefix))
+        row = held or SourceRow(name=wanted.name, local_prefix=wanted.spec.local_prefix, spec={}, version=b"")
+        row.spec = to_document(wanted.spec)
+        write_source(batch, row)
+    return Result(outcome, "source", wanted.name, etag)
+
+
+def write_source(batch: Batch, row: SourceRow) -> None:
+    """Write a source's resource anew, and note every scope that holds it."""
+    spec = replace(rows.source_spec(row), needs_credential=row.sealed is not None)
+    row.version = store_body(batch.session, make_resource(row.name, spec))
+    batch.session.add(row)
+    batch.session.flush()
+    touch_source(batch, row.name)
+
+
+def _prefix_owner(batch: Batch, prefix: str) -> str | None:
+    return batch.session.exec(select(SourceRow.name).where(SourceRow.local_prefix == prefix)).first()
+
+
+def delete_source(batch: Batch, command: Delete) -> Result:
+    """Remove a source that no artifact uses."""
+    row = batch.session.get(SourceRow, command.name)
+    if row is None:
+        raise unknown(EntityKind.SOURCE, command.name)
+    check_etag(command.etag, etag_of("source", row.name, rows.source_spec(row)), command.name)
+    user = batch.session.exec(select(ArtifactRow.name).where(ArtifactRow.source == row.name).limit(1)).first()
+    if user is not None:
+        text = "artifacts use the source: delete them first"
+        raise FleetError(Kind.PRECONDITION, "SOURCE_IN_USE", text, subject=user)
+    batch.session.delete(row)
+    batch.session.flush()
+    return Result(Outcome.DELETED, "source", command.name)
+
+
+def put_artifact(batch: Batch, command: Upsert, wanted: Artifact) -> Result:
+    """Make or replace an artifact, digest pinned."""
+    held = batch.session.get(ArtifactRow, wanted.name)
+    held_spec = rows.artifact_spec(held) if held else None
+    spec = _with_known_size(wanted.spec, held_spec)
+    etag = etag_of("artifact", wanted.name, spec)
+    held_etag = etag_of("artifact", wanted.name, held_spec) if held else None
+    outcome = decide(EntityKind.ARTIFACT, wanted.name, command, held=held_etag, offered=etag)
+    if outcome is not Outcome.UNCHANGED:
+        if batch.session.get(SourceRow, spec.source) is None:
+            raise unknown(EntityKind.SOURCE, spec.source)
+        row = held or ArtifactRow(
+            name=wanted.name, source=spec.source, repository=spec.repository, spec={}, version=b""
+        )
+        row.spec = to_document(spec)
+        row.version = store_body(batch.session, make_resource(wanted.name, spec))
+        batch.session.add(row)
+        batch.session.flush()
+        touch_artifact(batch, wanted.name, spec.source)
+    return Result(outcome, "artifact", wanted.name, etag)
+
+
+def _with_known_size(wanted: ArtifactSpec, held: ArtifactSpec | None) -> ArtifactSpec:
+    """Keep the size that was found when the same digest was resolved."""
+    if held is None or wanted.size_bytes or held.digest != wanted.digest:
+        return wanted
+    return replace(wanted, size_bytes=held.size_bytes)
+
+
+def delete_artifact(batch: Batch, command: Delete) -> Result:
+    """Remove an artifact and every assignment of it."""
+    row = batch.session.get(ArtifactRow, command.name)
+    if row is None:
+        raise unknown(EntityKind.ARTIFACT, command.name)
+    check_etag(command.etag, etag_of("artifact", row.name, rows.artifact_spec(row)), command.name)
+    touch_artifact(batch, row.name, row.source)
+    batch.session.exec(delete(AssignmentRow).where(col(AssignmentRow.artifact) == row.name))
+    batch.session.delete(row)
+    batch.session.flush()
+    return Result(Outcome.DELETED, "artifact", command.name)
+
+
+def put_assignment(batch: Batch, command: Upsert, wanted: Assignment) -> Result:
+    """Make a scope want an artifact, once per owner."""
+    need_scope(batch, wanted.scope)
+    artifact = batch.session.get(ArtifactRow, wanted.artifact)
+    if artifact is None:
+        raise unknown(EntityKind.ARTIFACT, wanted.artifact)
+    name = f"{wanted.scope} {wanted.artifact}"
+    held = batch.session.get(AssignmentRow, (wanted.scope, wanted.artifact, wanted.owner))
+    outcome = decide(EntityKind.ASSIGNMENT, name, command, held=name if held else None, offered=name)
+    if held is None:
+        batch.session.add(AssignmentRow(scope=wanted.scope, artifact=wanted.artifact, owner=wanted.owner))
+        batch.touched.add(wanted.scope, ResourceKind.ARTIFACT, artifact.name)
+        batch.touched.add(wanted.scope, ResourceKind.SOURCE, artifact.source)
+    return Result(outcome, "assignment", name)
+
+
+def delete_assignment(batch: Batch, pair: Assignment) -> Result:
+    """Take an artifact from a scope, for one owner or for all."""
+    need_scope(batch, pair.scope)
+    artifact = batch.session.get(ArtifactRow, pair.artifact)
+    if artifact is None:
+        raise unknown(EntityKind.ARTIFACT, pair.artifact)
+    held = select(AssignmentRow).where(AssignmentRow.scope == pair.scope, AssignmentRow.artifact == pair.artifact)
+    if pair.owner:
+        held = held.where(AssignmentRow.owner == pair.owner)
+    found = batch.session.exec(held).all()
+    for row in found:
+        batch.session.delete(row)
+    batch.session.flush()
+    batch.touched.add(pair.scope, ResourceKind.ARTIFACT, artifact.name)
+    batch.touched.add(pair.scope, ResourceKind.SOURCE, artifact.source)
+    outcome = Outcome.DELETED if found else Outcome.UNCHANGED
+    return Result(outcome, "assignment", f"{pair.scope} {pair.artifact}")
+
+
+def put_rule(batch: Batch, command: Upsert, wanted: Policy | Block) -> Result:
+    """Make or replace a policy or a block, and say which scopes hold it."""
+    entity = EntityKind.POLICY if isinstance(wanted, Policy) else EntityKind.BLOCK
+    kind = _RULE_KINDS[entity]
+    held = batch.session.get(RuleRow, (kind, wanted.name))
+    held_etag = _rule_etag(batch, entity, held) if held else None
+    etag = etag_of(entity.value, wanted.name, wanted.spec, wanted.scopes)
+    outcome = decide(entity, wanted.name, command, held=held_etag, offered=etag)
+    if outcome is not Outcome.UNCHANGED:
+        row = held or RuleRow(kind=kind, name=wanted.name, spec={}, serial=0, version=b"")
+        _write_rule(batch, row, wanted)
+        _place_rule(batch, kind, wanted.name, wanted.scopes)
+    return Result(outcome, entity.value, wanted.name, etag)
+
+
+def _rule_etag(batch: Batch, entity: EntityKind, row: RuleRow) -> str:
+    spec = from_document(PolicySpec if entity is EntityKind.POLICY else BlockSpec, row.spec)
+    return etag_of(entity.value, row.name, spec, rows.rule_scopes(batch.session, row.kind, [row.name])[row.name])
+
+
+def _write_rule(batch: Batch, row: RuleRow, wanted: Policy | Block) -> None:
+    """Serialize a rule with the next serial, unless only its scopes are others."""
+    document = to_document(wanted.spec)
+    if row.spec == document and row.version:
+        return
+    row.spec = document
+    row.serial += 1
+    resource = make_resource(wanted.name, wanted.spec, serial=row.serial, issued_at=batch.context.at)
+    row.version = store_body(batch.session, resource)
+    batch.session.add(row)
+
+
+def _place_rule(batch: Batch, kind: ResourceKind, name: str, scopes: tuple[str, ...]) -> None:
+    placed = select(RuleScopeRow).where(RuleScopeRow.kind == kind, RuleScopeRow.name == name)
+    held = {row.scope: row for row in batch.session.exec(placed)}
+    for scope in scopes:
+        if split_scope(scope)[1]:
+            need_scope(batch, scope)
+        if scope not in held:
+            batch.session.add(RuleScopeRow(kind=kind, name=name, scope=scope))
+    for scope, row in held.items():
+        if scope not in scopes:
+            batch.session.delete(row)
+    batch.session.flush()
+    for scope in {*held, *scopes}:
+        batch.touched.add(scope, kind, name)
+
+
+def delete_rule(batch: Batch, command: Delete) -> Result:
+    """Remove a policy or a block from everywhere."""
+    kind = _RULE_KINDS[command.kind]
+    row = batch.session.get(RuleRow, (kind, command.name))
+    if row is None:
+        raise unknown(command.kind, command.name)
+    check_etag(command.etag, _rule_etag(batch, command.kind, row), command.name)
+    _place_rule(batch, kind, command.name, ())
+    batch.session.delete(row)
+    batch.session.flush()
+    return Result(Outcome.DELETED, command.kind.value, command.name)
