@@ -28,6 +28,7 @@ from certs.signing import SigningServer
 from certs.workload import WorkloadServer
 from fleet.errors import FleetError
 from fleet.identity import GroundControlId, check_name
+from fleet.log import configure_logging
 from fleet.svid import X509Material
 
 _log = structlog.get_logger(__name__)
@@ -151,6 +152,7 @@ def _end_at_eof(stop: asyncio.Event) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the authority from a command line; the answer is the exit code."""
+    configure_logging(program="authority", level=os.environ.get("GROUND_CONTROL_LOG_LEVEL", "info"))
     try:
         asyncio.run(_main(_parse(arguments)))
     except FleetError as error:

@@ -24,7 +24,7 @@ STEADY_S = 60.0
 """A child that lived for this long is started again at once, and its failures are forgotten."""
 
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = ctypes.CDLL(None).prctl
 
 
 def dying_with_parent() -> Callable[[], None]:
@@ -32,7 +32,7 @@ def dying_with_parent() -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it went between fork and prctl
             os._exit(1)
 
@@ -54,7 +54,7 @@ class Child:
         self._command = command
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stop_asked = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -68,10 +68,10 @@ class Child:
             FleetError: UNAVAILABLE `CHILD_FAILED` when it ended `most_starts` times before it was ever ready.
         """
         failures = 0
-        while not self._stopping:
+        while not self._stop_asked.is_set():
             began = time.monotonic()
             code = await self._run_once()
-            if self._stopping:
+            if self._stop_asked.is_set():
                 return
             failures = 1 if time.monotonic() - began > STEADY_S else failures + 1
             if not self.ready.is_set() and failures >= most_starts:
@@ -89,7 +89,8 @@ class Child:
                 env={**self._environment, READY_VARIABLE: str(writing)},
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(writing,),
-                preexec_fn=dying_with_parent(),
+                start_new_session=True,  # Ctrl-C is for the supervisor alone: it stops its children in order
+                preexec_fn=dying_with_parent(),  # it calls two C functions and takes no lock
             )
         finally:
             os.close(writing)
@@ -117,9 +118,13 @@ class Child:
             finally:
                 transport.close()
 
+    def expect_end(self) -> None:
+        """Start it no more: what comes now is the end."""
+        self._stop_asked.set()
+
     async def stop(self, patience_s: float) -> None:
         """Ask the child to end, and kill it where it does not in time."""
-        self._stopping = True
+        self.expect_end()
         process = self._process
         if process is None or process.returncode is not None:
             return

@@ -100,8 +100,8 @@ class Settings(BaseSettings):
     """The last part of Ground Control's SPIFFE ID."""
     database_url: SecretStr = SecretStr("")
     """`sqlite:///PATH` or `postgresql+psycopg://…`. Empty: SQLite in the data directory."""
-    key_file: Path | None = None
-    """32 random bytes that seal stored credentials; hosts of one database share them. Absent: in the data directory."""
+    secrets_dir: Path | None = None
+    """Directory, 0700, of the keys that all hosts of one deployment share. Absent: in the data directory."""
     workers: int | None = Field(default=None, ge=1, le=256)
     """Processes that serve streams. Absent: one with SQLite, one per core with PostgreSQL."""
     dns_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ("localhost",)
@@ -145,9 +145,9 @@ class Settings(BaseSettings):
         return (self.authority_dir or self.data_dir / "authority").absolute()
 
     @property
-    def key_path(self) -> Path:
-        """Where the sealing key is."""
-        return self.key_file or self.data_dir / "sealing.key"
+    def secrets_directory(self) -> Path:
+        """Where the keys are that seal credentials and sign challenges."""
+        return self.secrets_dir or self.data_dir / "secrets"
 
     @property
     def workload_socket(self) -> Path:
@@ -197,3 +197,18 @@ def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - pydantic judges
         reason = first["msg"].removeprefix("Value error, ")
         text = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) is wrong: {reason}"
         raise malformed("CONFIGURATION_INVALID", text) from error
+
+
+def read_duration(text: str) -> timedelta:
+    """Read a span of time as people write it: `90s`, `15m`, `1h`, `30d`.
+
+    Raises:
+        FleetError: MALFORMED `DURATION_MALFORMED`.
+    """
+    try:
+        span = _duration(text)
+    except ValueError as error:
+        raise malformed("DURATION_MALFORMED", str(error), subject=text[:40]) from error
+    if not isinstance(span, timedelta):
+        raise malformed("DURATION_MALFORMED", "not a duration", subject=text[:40])
+    return span

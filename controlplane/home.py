@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,35 +13,32 @@ from controlplane.config import Settings
 from fleet.errors import FleetError, Kind
 
 KEY_BYTES = 32
+_CHALLENGE_KEY = "challenge.key"
 
 
 def make_home(settings: Settings) -> None:
-    """Make the data directory and the sealing key where they are absent.
+    """Make the data directory and the keys that workers share, where they are absent.
 
     Raises:
         FleetError: PRECONDITION `PRIVATE_PATH_EXPOSED` where others can read them.
     """
     private_directory(settings.data_dir)
-    if settings.key_file is None:
-        create_private(settings.key_path, secrets.token_bytes(KEY_BYTES))  # one that is there already stays
-
-
-def sealing_key(settings: Settings) -> bytes:
-    """Read the key that seals stored credentials.
-
-    Raises:
-        FleetError: PRECONDITION `SEALING_KEY_ABSENT`.
-    """
-    key = read_private(settings.key_path)
-    if key is None or len(key) != KEY_BYTES:
-        text = "the sealing key is missing or not of 32 bytes: restore it, stored credentials cannot be read without"
-        raise FleetError(Kind.PRECONDITION, "SEALING_KEY_ABSENT", text, subject=str(settings.key_path))
-    return key
+    keys = private_directory(settings.secrets_directory)
+    create_private(keys / _CHALLENGE_KEY, secrets.token_bytes(KEY_BYTES))  # one that is there already stays
 
 
 def challenge_secret(settings: Settings) -> bytes:
-    """Derive what challenges are made with: every worker that shares the key accepts another's."""
-    return hmac.new(sealing_key(settings), b"fleet.v1.challenge-secret", hashlib.sha256).digest()
+    """Read what challenges are made with: every worker that shares it accepts another's.
+
+    Raises:
+        FleetError: PRECONDITION `CHALLENGE_KEY_ABSENT`.
+    """
+    path = settings.secrets_directory / _CHALLENGE_KEY
+    key = read_private(path)
+    if key is None or len(key) != KEY_BYTES:
+        text = "the key that signs challenges is missing or not of 32 bytes: remove the file to have it made anew"
+        raise FleetError(Kind.PRECONDITION, "CHALLENGE_KEY_ABSENT", text, subject=str(path))
+    return key
 
 
 @contextmanager

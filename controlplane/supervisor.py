@@ -197,6 +197,8 @@ async def _announce(
 
 async def _stop(children: list[Child], drain: timedelta) -> None:
     """Stop workers first, so that they can still answer for what is under way; then the authority."""
+    for child in children:
+        child.expect_end()
     patience = drain.total_seconds() + 5
     for group in ([c for c in children if c.reports], [c for c in children if not c.reports]):
         with suppress(asyncio.CancelledError):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from controlplane.app.fleet import DEFAULT_TOKEN_LIFE, Fleet, Minted
 from controlplane.domain.commands import DeletePair, EntityKind, Upsert
-from controlplane.domain.entities import Position
 from controlplane.rpc.caller import current_caller
 from controlplane.rpc.entity_service import EntityService
 from controlplane.rpc.errors import Context
@@ -222,16 +221,13 @@ class FleetService(EntityService):
 
     async def ListChanges(self, request: pb.ListChangesRequest, context: Context) -> pb.ListChangesResponse:
         """Read a page of the log."""
-        after = read_position(request, "after")
-        begin = Position(after.epoch, after.revision) if after else None
-        page = await self._fleet.changes(begin, page_size(request.page_size))
+        page = await self._fleet.changes(read_position(request, "after"), page_size(request.page_size))
         return pb.ListChangesResponse(changes=map(write_record, page.records), more=page.more)
 
     async def WatchFleet(self, request: pb.WatchFleetRequest, context: Context) -> None:  # type: ignore[override] # grpc.aio's style with context.write
         """Stream changes and statuses."""
         after = read_position(request, "after")
-        begin = Position(after.epoch, after.revision) if after else None
-        await self._watcher.watch(current_caller(), context, after=begin, statuses=request.statuses)
+        await self._watcher.watch(current_caller(), context, after=after, statuses=request.statuses)
 
 
 def _subject(request: pb.CreateJoinTokenRequest) -> tuple[EntityKind, str]:

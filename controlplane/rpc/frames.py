@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from controlplane.domain.session import Binding, Farewell, Staged
-from controlplane.rpc.wire import AnyPosition, clean, write_duration, write_position, write_time
+from controlplane.rpc.wire import clean, write_duration, write_position, write_time
+from fleet.position import Position
 from fleet.v1 import state_pb2 as pb
 
 CHUNK_BYTES = 256 * 1024
@@ -19,7 +20,7 @@ MAX_CACHED_BYTES = 64 * 1024 * 1024
 """Deltas kept to be shared: the newest steps of the scopes that change."""
 
 
-def head(sequence: int, position: AnyPosition | None, at: datetime, *, complete: bool) -> bytes:
+def head(sequence: int, position: Position | None, at: datetime, *, complete: bool) -> bytes:
     """Write what belongs to one stream."""
     return pb.StreamStateResponse(
         sequence=sequence,

@@ -188,7 +188,7 @@ class _Pump:
             return revocation()
         self._parts.board.watch_scopes(self.stream, (binding.scope for binding in desired.bindings))
         return table.Consulted(
-            position=Position(desired.position.epoch, desired.position.revision),
+            position=desired.position,
             pending=desired.lifecycle is Lifecycle.PENDING,
             bindings=tuple(table.Binding(b.scope, b.generation, b.digest, b.precedence) for b in desired.bindings),
             state_digest=desired.state_digest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -35,19 +35,7 @@ _ROLES_READ = {number: role for role, number in _ROLES.items()}
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 
 
-class AnyPosition(Protocol):
-    """A point in the log, whoever defined it."""
-
-    @property
-    def epoch(self) -> int:
-        """Rises with a recovery."""
-
-    @property
-    def revision(self) -> int:
-        """Counts changes."""
-
-
-def write_position(position: AnyPosition) -> state_pb2.Position:
+def write_position(position: Position) -> state_pb2.Position:
     """Say where in the log."""
     return state_pb2.Position(epoch=position.epoch, revision=position.revision)
 

@@ -59,7 +59,7 @@ def read_report(message: state_pb2.StateReport) -> Report:
     exceptions = within(message.exceptions, MAX_EXCEPTIONS, what="a report's list of exceptions")
     return Report(
         sequence=message.sequence,
-        position=read_position(message, "position"),  # type: ignore[arg-type] # the domain's twin
+        position=read_position(message, "position"),
         held_digest=_digest(message.held_digest, what="held_digest"),
         enforced_digest=_digest(message.enforced_digest, what="enforced_digest"),
         desired=message.desired,
