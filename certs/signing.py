@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 CALL_S = 10.0
+BACKLOG = 128
 
 Message = dict[str, object]
 
@@ -115,10 +117,9 @@ class SigningServer:
     async def start(self, path: Path) -> None:
         """Listen on a unix socket; its directory is made 0700 where it is absent."""
         private_directory(check_socket_path(path).parent)
-        server = await asyncio.start_unix_server(self._answer, str(path), limit=MAX_MESSAGE_BYTES, start_serving=False)
-        await asyncio.to_thread(path.chmod, 0o600)
-        await server.start_serving()
-        self._server, self._path = server, path
+        listening = await asyncio.to_thread(_listen, path)
+        self._server = await asyncio.start_unix_server(self._answer, sock=listening, limit=MAX_MESSAGE_BYTES)
+        self._path = path
 
     async def stop(self) -> None:
         """Stop listening; a call under way is cut."""
@@ -168,6 +169,18 @@ class SigningServer:
         chain = self._authority.issue(der, spiffe_id, ttl, at=self._now(), dns_names=names)
         _log.info("svid.issued", spiffe_id=spiffe_id, ttl_s=ttl.total_seconds())
         return chain
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind under another name first: once the socket is there, it is 0600 and answers."""
+    staged = check_socket_path(path.with_name(f".{path.name}"))
+    staged.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(staged))
+    staged.chmod(0o600)
+    listening.listen(BACKLOG)
+    staged.rename(path)
+    return listening
 
 
 def _refusal(error: FleetError) -> Message:

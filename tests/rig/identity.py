@@ -22,7 +22,7 @@ TRUST_DOMAIN = "fleet.test"
 GROUND_CONTROL = f"spiffe://{TRUST_DOMAIN}/gc/main"
 SATELLITE = f"spiffe://{TRUST_DOMAIN}/satellite/region/north/kiosk-1"
 POLL_S = 0.02
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 
 def utc_now() -> datetime:

@@ -156,7 +156,7 @@ async def test_svids_of_seconds_and_their_rotation_leave_no_gap(
     server = WorkloadServer()
     await server.start(tmp_path / "w" / "s")
     async with (
-        bootstrap_listener(realm, svid_life=timedelta(seconds=3)) as listener,
+        bootstrap_listener(realm, svid_life=timedelta(seconds=4)) as listener,
         echo_server(realm.material(GROUND_CONTROL)) as echo,
     ):
         joining = enrollment(listener.join_string(), device_key)
