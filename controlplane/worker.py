@@ -46,8 +46,8 @@ async def work(settings: Settings, *, stop: asyncio.Event, ready: Callable[[], N
     """Serve until `stop` is set, then drain.
 
     Raises:
-        FleetError: UNAVAILABLE `SVID_ABSENT`; PRECONDITION `IDENTITY_DIFFERS`, `ADDRESS_IN_USE`, `CHALLENGE_KEY_ABSENT`,
-            or as `open_fleet`.
+        FleetError: UNAVAILABLE `SVID_ABSENT`; PRECONDITION `IDENTITY_DIFFERS`, `ADDRESS_IN_USE`,
+            `CHALLENGE_KEY_ABSENT`; others as `open_fleet`.
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_fleet(settings))
