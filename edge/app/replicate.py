@@ -46,8 +46,12 @@ class Replicator:
         self._withdrawer = Withdrawer(site, intents, log)
         self._writing = threading.Lock()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Stop what moves; open uploads go on at the next start."""
+        self._transfer.stop()
+
+    def close(self) -> None:
+        """Stop what moves and wait for the threads."""
         self._transfer.close()
 
     def replicate(self, admission: Admission, upstream: Upstream, confirm: Confirm) -> Admission:

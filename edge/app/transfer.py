@@ -42,9 +42,13 @@ class Transfer:
         self._pool = ThreadPoolExecutor(JOBS, thread_name_prefix="transfer")
         self._turns = _Turns()
 
-    def close(self) -> None:
-        """Stop what moves, keeping open uploads for the next start, and wait for the threads."""
+    def stop(self) -> None:
+        """Stop what moves, keeping open uploads for the next start; usable from any thread."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Stop what moves and wait for the threads."""
+        self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def bring(self, upstream: Upstream, dossier: Dossier) -> None:
