@@ -1,0 +1,102 @@
+"""A private PostgreSQL: its own directory, port and socket, gone when the test is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.rig.programs import require
+
+_NOBODY = "nobody"
+# Tests make and drop databases by the dozen; what a crash of the machine would lose here is worth nothing.
+_OPTIONS = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=100"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Postgres:
+    """One running server, as which tests may stop and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = _free_port()
+        self._databases = 0
+
+    def url(self, database: str) -> str:
+        """Where a database is."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+
+    def initialize(self) -> None:
+        """Make the cluster."""
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Start the server; it answers afterwards."""
+        options = (
+            f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._directory} {_OPTIONS}"
+        )
+        log = str(self._directory / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would, connections and all."""
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+
+    def make_database(self, *, template: str = "template1") -> str:
+        """Make a database, a copy of `template`; answers its URL."""
+        self._databases += 1
+        name = f"fleet{self._databases}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return self.url(name)
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # PostgreSQL refuses to run as root.
+        prefix = ["runuser", "-u", _NOBODY, "--"] if os.geteuid() == 0 else []
+        done = subprocess.run(
+            [*prefix, str(require(program)), *arguments],
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout[-2000:]}")
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Run a server in a short-named directory that `nobody` may enter (a socket's path has 107 bytes at most)."""
+    directory = Path(tempfile.mkdtemp(prefix="pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(directory, _NOBODY)
+    server = Postgres(directory)
+    try:
+        server.initialize()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
