@@ -236,12 +236,13 @@ def _has_its_tag(site: Site, one: Wanted) -> bool:
 
 def _tags(inputs: _Plan, unsafe: set[Edition]) -> list[Action]:
     """Move tags to what is published; remove those that nobody wants. A tag waits for its new content."""
-    asked = {(one.edition.local_repository, one.tag): one.edition for one in inputs.wanted if one.tag}
+    asked = {(one.edition.local_repository, one.tag) for one in inputs.wanted if one.tag}
     ready = inputs.site.published - unsafe
-    moved: list[Action] = [
-        Retag(*key, edition.digest, "TAG_MOVED")
-        for key, edition in sorted(asked.items())
-        if edition in ready and inputs.site.tags.get(key) != edition.digest
+    moved: dict[LocalTag, Digest] = {}
+    for one in inputs.wanted:
+        if one.tag and one.edition in ready and inputs.is_current(one.edition) and not _has_its_tag(inputs.site, one):
+            moved[one.edition.local_repository, one.tag] = one.edition.digest
+    return [
+        *(Retag(*key, digest, "TAG_MOVED") for key, digest in sorted(moved.items())),
+        *(Retag(*key, None, "TAG_UNWANTED") for key in sorted(inputs.site.tags) if key not in asked),
     ]
-    removed: list[Action] = [Retag(*key, None, "TAG_UNWANTED") for key in sorted(inputs.site.tags) if key not in asked]
-    return moved + removed
