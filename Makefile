@@ -38,6 +38,9 @@ lint: $(READY) ## ruff, mypy, import-linter and buf
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	@release="$$(git tag --list 'v*' --sort=-version:refname | head -n 1)"; \
+	if [ -n "$$release" ]; then $(BIN)/buf breaking --against ".git#tag=$$release"; \
+	else echo "buf breaking: nothing is released yet"; fi
 
 .PHONY: protos
 protos: $(READY) ## regenerate fleet/v1 from proto/
@@ -52,3 +55,32 @@ protos: $(READY) ## regenerate fleet/v1 from proto/
 protos-check: ## fail unless fleet/v1 is what proto/ gives
 	@$(MAKE) --no-print-directory protos
 	@git diff --exit-code --stat -- fleet/v1 || { echo "fleet/v1 was stale; it has been regenerated: commit it" >&2; exit 1; }
+
+.PHONY: tools
+tools: $(READY) ## install the other programs that tests use, pinned, into a per-user cache
+	@$(BIN)/python -m tests.rig.tools test
+
+.PHONY: fixtures
+fixtures: $(READY) ## make the signed images of the demo again
+	@$(BIN)/python -m tests.rig.fixtures
+
+.PHONY: demo
+demo: $(READY) ## the whole system on this machine: two sites, signed and unsigned images, live (SPIRE=1, REGISTRY=zot|distribution, JSON=1)
+	@$(BIN)/python -m tests.rig.tools demo
+	@$(BIN)/python -m tests.demo
+
+.PHONY: test
+test: $(READY) ## everything that is checked: lint, generated code, all tests on real programs (REQUIRE=zot,spire: no skips)
+	@$(BIN)/python -m tests.rig.tools test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory protos-check
+	@$(BIN)/pytest $(PYTEST)
+
+.PHONY: bench
+bench: $(READY) ## measure beside peers in the same run (ONLY=name, QUICK=1)
+	@$(BIN)/python -m tests.rig.tools bench
+	@$(BIN)/python -m tests.bench
+
+.PHONY: clean
+clean: ## remove what was built here; the tool cache stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
