@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -27,6 +27,13 @@ WRITERS_POSTGRES = 4
 BUSY_S = 10
 """How long a writer of SQLite waits for another process's transaction (a backup, `ground-control recover`)."""
 _RETRY = timedelta(seconds=2)
+_ATTEMPTS = 3
+_LOST_RACES = (
+    sqlite3.IntegrityError,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
 _FULL = "database or disk is full"
 
 
@@ -99,6 +106,8 @@ def _translate(error: DBAPIError) -> Exception:
     if _FULL in detail or isinstance(error.orig, psycopg.errors.DiskFull):
         text = "the database's disk is full: nothing was written"
         return FleetError(Kind.UNAVAILABLE, "STORE_FULL", text, detail=detail[:500], retry_after=timedelta(minutes=1))
+    if isinstance(error.orig, _LOST_RACES):  # deadlocks are operational errors to psycopg
+        return error
     transient = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError)
     if error.connection_invalidated or isinstance(error.orig, transient):
         return _unavailable(detail)
@@ -137,10 +146,26 @@ class Database:
         """
         return await asyncio.get_running_loop().run_in_executor(self._writers, self._run, self._writing, work)
 
+    def submit_write(self, work: Callable[[], None]) -> None:
+        """Have a writer's thread run something that calls `transact`; nothing once the database is closed."""
+        with suppress(RuntimeError):
+            self._writers.submit(work)
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Run a writing transaction in the calling thread."""
+        return self._run(self._writing, work)
+
     @staticmethod
     def _run(engine: Engine, work: Callable[[Session], T]) -> T:
-        with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
-            return work(session)
+        """Run a transaction; again, where it lost a race for the same new row or a deadlock."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+                    return work(session)
+            except DBAPIError as error:
+                if attempt == _ATTEMPTS or not isinstance(error.orig, _LOST_RACES):
+                    raise
+        raise AssertionError  # the last attempt returned or raised
 
     def close(self) -> None:
         """Let running transactions finish, then close every connection."""

@@ -11,7 +11,7 @@ from controlplane.adapters.sql import rows
 from controlplane.adapters.sql.applying import commit, do
 from controlplane.adapters.sql.batch import Batch, need_satellite
 from controlplane.adapters.sql.log import append, find_answer, lock_head
-from controlplane.adapters.sql.presence import presence_of
+from controlplane.adapters.sql.presence import note_version, presence_of
 from controlplane.adapters.sql.tables import (
     DeviceRow,
     OperatorRow,
@@ -64,9 +64,7 @@ def attest(batch: Batch, satellite: SatelliteId, agent_version: str) -> Attested
         commit(batch, (made,))
         found = find_attested(batch.session, satellite, at)
         assert found is not None  # noqa: S101 made above
-    row = presence_of(batch.session, satellite.name, at)
-    row.agent_version, row.last_seen_at, row.changed_at = agent_version, at, at
-    batch.session.add(row)
+    note_version(batch.session, satellite.name, agent_version, at)
     return found
 
 

@@ -45,6 +45,15 @@ def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
     return row
 
 
+def note_version(session: Session, satellite: str, agent_version: str, at: datetime) -> None:
+    """Remember the version that a satellite attested with."""
+    row = presence_of(session, satellite, at)
+    if agent_version and row.agent_version != agent_version:
+        row.agent_version, row.changed_at = agent_version, at
+    row.last_seen_at = at
+    session.add(row)
+
+
 def open_session(session: Session, worker: str, opened: SessionKey, agent_version: str, at: datetime) -> Opened:
     """Make this the one session; a process that lost it by this reads so in `lost_sessions`."""
     row = presence_of(session, opened.satellite, at)

@@ -14,6 +14,7 @@ from controlplane.adapters.sql import desired, generations, identities, log, pre
 from controlplane.adapters.sql.applying import apply
 from controlplane.adapters.sql.batch import Batch
 from controlplane.adapters.sql.engine import Database
+from controlplane.adapters.sql.grouping import GroupWriter
 from controlplane.adapters.sql.reading_store import ReadingStore
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, Command
@@ -50,6 +51,7 @@ class SqlStore(ReadingStore):
         self._worker = worker
         self.on_change = on_change
         self._deltas = DeltaCache()
+        self._group = GroupWriter(database)
 
     async def _write_log(
         self,
@@ -125,6 +127,10 @@ class SqlStore(ReadingStore):
 
     async def attest(self, satellite: SatelliteId, agent_version: str, at: datetime) -> Attested:
         """Find a satellite by its proven ID, or make it pending."""
+        found = await self._database.read(lambda session: identities.find_attested(session, satellite, at))
+        if found is not None:
+            await self._group.write(lambda session: presence.note_version(session, satellite.name, agent_version, at))
+            return found
         context = Context(actor=str(satellite), at=at, reason="attested")
         return await self._write_log(context, identities.attest, satellite, agent_version)
 
@@ -167,28 +173,28 @@ class SqlStore(ReadingStore):
 
     async def open_session(self, session: SessionKey, agent_version: str, at: datetime) -> Opened:
         """Make this the satellite's one session."""
-        return await self._database.write(
+        return await self._group.write(
             lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at)
         )
 
     async def close_session(self, session: SessionKey, at: datetime) -> None:
         """End a session, unless a newer one took over."""
-        await self._database.write(lambda transaction: presence.close_session(transaction, session, at))
+        await self._group.write(lambda transaction: presence.close_session(transaction, session, at))
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
         """Take note of the sessions that another process took over."""
         if self._database.is_sqlite:
             return ()  # one process: it sees for itself
-        return await self._database.write(lambda session: presence.lost_sessions(session, self._worker))
+        return await self._group.write(lambda session: presence.lost_sessions(session, self._worker))
 
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it comes too late."""
-        return await self._database.write(lambda transaction: presence.record_report(transaction, session, report, at))
+        return await self._group.write(lambda transaction: presence.record_report(transaction, session, report, at))
 
     async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
         """Replace the satellite's health."""
-        await self._database.write(lambda session: presence.record_health(session, satellite, health, at))
+        await self._group.write(lambda session: presence.record_health(session, satellite, health, at))
 
     async def mark_behind(self, satellite: str, at: datetime) -> None:
         """Remember that a satellite is ahead of the log."""
-        await self._database.write(lambda session: presence.mark_behind(session, satellite, at))
+        await self._group.write(lambda session: presence.mark_behind(session, satellite, at))

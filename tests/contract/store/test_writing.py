@@ -11,6 +11,7 @@ from controlplane.domain.entities import (
     Assignment,
     Block,
     Credential,
+    Entity,
     Group,
     Membership,
     Operator,
@@ -62,7 +63,7 @@ async def test_a_dry_run_says_what_would_be_and_writes_nothing(fleet: Fleet) -> 
     with refused("GROUP_UNKNOWN"):
         await fleet.apply(
             ADA,
-            [Upsert(Membership("s1", "shops"))][:0] + [Upsert(Satellite("s1")), Upsert(Membership("s1", "x"))],
+            [Upsert(Satellite("s1")), Upsert(Membership("s1", "x"))],
             dry_run=True,
         )
     assert (await fleet.list_satellites()).items == ()
@@ -103,7 +104,7 @@ async def test_every_etag_read_is_one_that_a_write_accepts(fleet: Fleet) -> None
     policy = Policy("base", PolicySpec(images=("hub/**",)))
     block = Block("bad", BlockSpec(digests=(D2,), reason="worm"), ("group/shops",))
     await do(fleet, *shop(), Upsert(policy), Upsert(block), Upsert(Operator("eve", Role.VIEWER)))
-    read = [
+    read: list[Entity] = [
         await fleet.get_satellite("s1"),
         await fleet.get_group("shops"),
         await fleet.get_source("hub"),
