@@ -71,6 +71,10 @@ class Dossier:
     """Configs and layers of the root and the wanted children, each digest once."""
     evidence: tuple[Evidence, ...]
 
+    def without_verdict(self) -> Dossier:
+        """Take the dossier alone: what is stored, and judged again later."""
+        return Dossier(**{name: getattr(self, name) for name in Dossier.__slots__})
+
 
 _SEAL = object()
 

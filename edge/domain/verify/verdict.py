@@ -163,9 +163,8 @@ def decide(dossier: Dossier, rules: Rules) -> Admission | Refused:
     kept = weigh(subject, dossier.evidence, rules)
     if isinstance(kept, Refused):
         return kept
-    plain = Dossier(**{name: getattr(dossier, name) for name in Dossier.__slots__})
     return admit(
-        replace(plain, evidence=kept),
+        replace(dossier.without_verdict(), evidence=kept),
         policy_version=rules.policy_version,
         trust_version=rules.trust_version,
         block_version=rules.block_version,
