@@ -17,9 +17,10 @@ from edge.app.replicate import Replicator
 from edge.domain.admission import Admission
 from edge.domain.content import Platform, RawManifest, read_manifest
 from fleet.errors import FleetError, Kind
+from fleet.reference import digest_of
 from tests.contract.registry.test_site import push
 from tests.rig.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.rig.dossiers import admission, referrer, signature
+from tests.rig.dossiers import EMPTY, admission, referrer, signature
 from tests.rig.memory_journal import MemoryJournal
 from tests.rig.registries import Central, RunningSite
 
@@ -103,7 +104,8 @@ def test_its_referrers_are_found_as_clients_look_for_them(own: RunningSite, cent
 def test_what_is_withdrawn_leaves_nothing_behind(rig: Rig, central: Central, repository: str) -> None:
     index, _, _ = multi(central, repository, "v1")
     upstream = central.upstream()
-    evidence = (referrer(index), signature(index))
+    content = repository.encode()
+    evidence = (referrer(index, content), signature(index, content))
     admitted = admission(upstream, repository, index, "v1", platforms=AMD64, evidence=evidence)
     rig.publish(admitted, upstream)
     rig.withdraw(admitted)
@@ -112,7 +114,8 @@ def test_what_is_withdrawn_leaves_nothing_behind(rig: Rig, central: Central, rep
     assert rig.site.site.known_manifests(repository) == set()
     assert not rig.journal.ours().get(repository)
     if rig.site.site.capabilities.sole_writer:
-        assert [blob for blob in footprint.blobs if rig.site.site.has_blob(repository, blob)] == []
+        own = footprint.blobs - {digest_of(EMPTY)}  # Zot finds a blob wherever another repository has it
+        assert [blob for blob in own if rig.site.site.has_blob(repository, blob)] == []
 
 
 def test_what_another_image_holds_stays(rig: Rig, central: Central, repository: str) -> None:

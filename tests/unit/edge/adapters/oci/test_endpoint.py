@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from edge.adapters.oci.client import Client
+from edge.adapters.oci.endpoint import Origin, parse_endpoint
+from edge.adapters.oci.failures import SOURCE, parse_wait
+from edge.adapters.oci.upstream import OciUpstream
+from fleet.errors import FleetError
+from tests.rig.http_source import Answer, http_source
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("registry.example", Origin("https", "registry.example", 443)),
+        ("https://registry.example:8443/", Origin("https", "registry.example", 8443)),
+        ("[::1]:5000", Origin("https", "::1", 5000)),
+    ],
+)
+def test_an_address_is_https_unless_it_says_otherwise(text: str, origin: Origin) -> None:
+    assert parse_endpoint(text).origin == origin
+
+
+@pytest.mark.parametrize("text", ["", "ftp://x", "https://", "https://u:p@x", "https://x/path", "x:port", "http://["])
+def test_what_is_no_address_is_refused_without_its_password(text: str) -> None:
+    with pytest.raises(FleetError) as caught:
+        parse_endpoint(text)
+    assert caught.value.reason == "REGISTRY_ADDRESS_MALFORMED"
+    assert "u:p" not in str(caught.value)
+
+
+def test_plain_http_needs_local_leave() -> None:
+    with pytest.raises(FleetError) as caught:
+        parse_endpoint("http://127.0.0.1:5000")
+    assert caught.value.reason == "PLAINTEXT_REFUSED"
+    assert parse_endpoint("127.0.0.1:5000", plaintext=True).origin.scheme == "http"
+
+
+def test_an_authority_that_is_no_pem_is_refused_at_start() -> None:
+    with pytest.raises(FleetError) as caught:
+        parse_endpoint("https://x", ca_pem="nonsense")
+    assert caught.value.reason == "CA_MALFORMED"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a private registry")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "both.pem").write_bytes(pem + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    return context, pem.decode()
+
+
+def test_a_private_authority_is_trusted_for_its_registry_and_a_stranger_s_is_not(
+    certificate: tuple[ssl.SSLContext, str],
+) -> None:
+    context, pem = certificate
+    with http_source(lambda _: Answer(200, b"{}"), tls=context) as source:
+        known = OciUpstream(Client(parse_endpoint(source.url, ca_pem=pem), voice=SOURCE))
+        assert known.manifest("a/b", "v1").raw == b"{}"
+        with pytest.raises(FleetError) as caught:
+            OciUpstream(Client(parse_endpoint(source.url), voice=SOURCE)).manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_UNTRUSTED"
+
+
+def test_a_redirect_from_https_to_plain_http_is_not_followed(
+    certificate: tuple[ssl.SSLContext, str],
+) -> None:
+    context, pem = certificate
+    with http_source(lambda _: Answer(200, b"{}")) as plain:
+        away = Answer(307, headers={"Location": plain.url})
+        with http_source(lambda _: away, tls=context) as source:
+            reader = OciUpstream(Client(parse_endpoint(source.url, ca_pem=pem), voice=SOURCE))
+            with pytest.raises(FleetError) as caught:
+                reader.manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_UNREACHABLE"
+    assert plain.asked == []
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, 30), ("5", 5), ("0", 1), ("99999", 3600), ("9" * 400, 30), ("nonsense", 30), ("-1", 30)],
+)
+def test_a_wait_is_between_a_second_and_an_hour(header: str | None, seconds: int) -> None:
+    assert parse_wait(header) == timedelta(seconds=seconds)
+
+
+def test_a_wait_may_be_a_date() -> None:
+    assert parse_wait("Wed, 21 Oct 2015 07:28:00 GMT") == timedelta(seconds=1)
+    assert parse_wait("Fri, 31 Dec 2100 23:59:59 GMT") == timedelta(hours=1)

@@ -1,0 +1,253 @@
+"""A source as it may behave: token realms, redirects, pages, limits; answers are untrusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from edge.adapters.oci.client import Client
+from edge.adapters.oci.endpoint import parse_endpoint
+from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.upstream import OciUpstream
+from edge.app.ports import Credential
+from edge.domain.content import OCI_INDEX, OCI_MANIFEST
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest, digest_of
+from tests.rig.http_source import Answer, Asked, HttpSource, Script, http_source
+
+LOGIN = Credential("puller", "secret")
+BASIC = "Basic " + b64encode(b"puller:secret").decode()
+RAW = b'{"schemaVersion": 2}'
+MANIFEST = Answer(200, RAW, {"Content-Type": f"{OCI_MANIFEST}; charset=utf-8"})
+SUBJECT = digest_of(b"subject")
+
+
+def upstream(source: HttpSource, login: Credential | None = LOGIN) -> OciUpstream:
+    endpoint = parse_endpoint(source.url, plaintext=True)
+    return OciUpstream(Client(endpoint, voice=SOURCE, credential=lambda _: login))
+
+
+class TokenSource:
+    """Wants a bearer token from its own `/token`; `valid` is the one that it takes."""
+
+    def __init__(self) -> None:
+        self.valid = "token-1"
+        self.life_s = 300
+        self.realm = ""
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path.startswith("/token"):
+            granted = {"token": self.valid, "expires_in": self.life_s}
+            return Answer(200, json.dumps(granted).encode())
+        if asked.authorization == f"Bearer {self.valid}":
+            return MANIFEST
+        realm = self.realm or f"http://{asked.headers['Host']}/token"
+        words = f'Bearer realm="{realm}",service="s",scope="repository:a/b:pull"'
+        return Answer(401, headers={"WWW-Authenticate": words})
+
+
+def test_a_token_is_fetched_once_with_the_credential_and_used_from_then_on() -> None:
+    with http_source(TokenSource()) as source:
+        reader = upstream(source)
+        for _ in range(3):
+            assert reader.manifest("a/b", "v1").raw == RAW
+    tokens = [asked for asked in source.asked if asked.path.startswith("/token")]
+    assert [asked.authorization for asked in tokens] == [BASIC]
+    assert "service=s" in tokens[0].path
+    assert len(source.asked) == 5
+    assert all(asked.authorization != BASIC for asked in source.asked if asked not in tokens)
+
+
+def test_a_token_that_is_refused_on_the_way_is_renewed_once() -> None:
+    script = TokenSource()
+    with http_source(script) as source:
+        reader = upstream(source)
+        reader.manifest("a/b", "v1")
+        script.valid = "token-2"
+        assert reader.manifest("a/b", "v1").raw == RAW
+    assert sum(asked.path.startswith("/token") for asked in source.asked) == 2
+
+
+def test_a_realm_elsewhere_over_plain_http_gets_no_secret() -> None:
+    thief = TokenSource()
+    script = TokenSource()
+    with http_source(thief) as elsewhere, http_source(script) as source:
+        script.realm = elsewhere.url.replace("127.0.0.1", "localhost") + "/token"
+        with pytest.raises(FleetError) as caught:
+            upstream(source).manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_REFUSED"
+    assert elsewhere.asked == []
+
+
+def test_without_a_credential_a_token_is_asked_for_anonymously() -> None:
+    with http_source(TokenSource()) as source:
+        assert upstream(source, None).manifest("a/b", "v1").raw == RAW
+    assert [asked.authorization for asked in source.asked if asked.path.startswith("/token")] == [None]
+
+
+def test_a_bearer_credential_is_sent_as_it_is() -> None:
+    with http_source(TokenSource()) as source:
+        assert upstream(source, Credential(bearer="token-1")).manifest("a/b", "v1").raw == RAW
+    assert not any(asked.path.startswith("/token") for asked in source.asked)
+
+
+def test_a_credential_that_is_refused_is_not_sent_again_and_again() -> None:
+    refusal = Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+    with http_source(lambda _: refusal) as source, pytest.raises(FleetError) as caught:
+        upstream(source).manifest("a/b", "v1")
+    assert (caught.value.kind, caught.value.reason) == (Kind.REFUSED, "SOURCE_REFUSED")
+    assert len(source.asked) == 2
+    assert "secret" not in str(caught.value) + caught.value.detail
+
+
+def test_a_secret_does_not_follow_a_redirect_to_another_host() -> None:
+    blob = b"layer"
+    with http_source(lambda _: Answer(200, blob)) as storage:
+
+        def script(asked: Asked) -> Answer:
+            if asked.authorization != BASIC:
+                return Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            return Answer(307, headers={"Location": storage.url + "/x"})
+
+        with http_source(script) as source, upstream(source).blob("a/b", digest_of(blob)) as chunks:
+            assert b"".join(chunks) == blob
+    assert [asked.authorization for asked in storage.asked] == [None]
+
+
+def test_redirects_in_a_circle_end() -> None:
+    def circle(asked: Asked) -> Answer:
+        return Answer(302, headers={"Location": asked.path})
+
+    with http_source(circle) as source, pytest.raises(FleetError) as caught:
+        upstream(source).manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (Answer(404), Kind.UNKNOWN, "MANIFEST_ABSENT"),
+        (Answer(403), Kind.REFUSED, "SOURCE_REFUSED"),
+        (Answer(429, headers={"Retry-After": "7"}), Kind.EXHAUSTED, "SOURCE_BUSY"),
+        (Answer(500), Kind.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+        (Answer(200, b"x" * (4 * 1024 * 1024 + 1)), Kind.MALFORMED, "MANIFEST_TOO_LARGE"),
+        (Answer(200, b"x" * 1000, cut=10), Kind.UNAVAILABLE, "SOURCE_CUT"),
+        (Answer(302, headers={"Location": "gopher://x"}), Kind.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_failure_has_its_reason(answer: Answer, kind: Kind, reason: str) -> None:
+    with http_source(lambda _: answer) as source, pytest.raises(FleetError) as caught:
+        upstream(source).manifest("a/b", "v1")
+    assert (caught.value.kind, caught.value.reason) == (kind, reason)
+    if reason == "SOURCE_BUSY":
+        assert caught.value.retry_after == timedelta(seconds=7)
+
+
+def test_nobody_there_is_a_source_that_is_unreachable() -> None:
+    with http_source(lambda _: MANIFEST) as source:
+        reader = upstream(source)
+    with pytest.raises(FleetError) as caught:
+        reader.manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_UNREACHABLE"
+
+
+def test_a_manifest_asked_for_by_digest_has_that_digest() -> None:
+    with http_source(lambda _: MANIFEST) as source:
+        assert upstream(source).manifest("a/b", digest_of(RAW)).media_type == OCI_MANIFEST
+        with pytest.raises(FleetError) as caught:
+            upstream(source).manifest("a/b", SUBJECT)
+    assert (caught.value.kind, caught.value.reason) == (Kind.CORRUPT, "DIGEST_MISMATCH")
+
+
+@pytest.fixture
+def blob_from() -> Callable[[Script, int], bytes]:
+    def read(script: Script, offset: int) -> bytes:
+        with http_source(script) as source, upstream(source).blob("a/b", SUBJECT, offset=offset) as chunks:
+            return b"".join(chunks)
+
+    return read
+
+
+def test_a_blob_goes_on_from_an_offset(blob_from: Callable[[Script, int], bytes]) -> None:
+    def script(asked: Asked) -> Answer:
+        start = int(re.findall(r"bytes=(\d+)-", asked.headers["Range"])[0])
+        return Answer(206, b"0123456789"[start:], {"Content-Range": f"bytes {start}-9/10"})
+
+    assert blob_from(script, 4) == b"456789"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(200, b"0123456789"), Answer(206, b"0", {"Content-Range": "bytes 0-0/10"}), Answer(416)],
+    ids=["whole", "elsewhere", "refused"],
+)
+def test_an_offset_that_is_not_honoured_is_an_error(blob_from: Callable[[Script, int], bytes], answer: Answer) -> None:
+    with pytest.raises(FleetError) as caught:
+        blob_from(lambda _: answer, 4)
+    assert caught.value.reason == "RANGE_IGNORED"
+
+
+def test_a_blob_that_breaks_off_says_so(blob_from: Callable[[Script, int], bytes]) -> None:
+    with pytest.raises(FleetError) as caught:
+        blob_from(lambda _: Answer(200, b"x" * 1_000_000, cut=1), 0)
+    assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "SOURCE_CUT")
+
+
+def entry(number: int) -> dict[str, object]:
+    return {"mediaType": OCI_MANIFEST, "digest": digest_of(b"%d" % number), "size": 1}
+
+
+def index(*entries: object) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+def test_referrers_are_collected_from_every_page() -> None:
+    def script(asked: Asked) -> Answer:
+        if "page=2" in asked.path:
+            return Answer(200, index(entry(2)))
+        link = f'</v2/a/b/referrers/{SUBJECT}?page=2>; rel="next"'
+        return Answer(200, index(entry(1), "nonsense", {"digest": "x"}), {"Link": link})
+
+    with http_source(script) as source:
+        found = upstream(source).referrers("a/b", SUBJECT)
+    assert [one.digest for one in found] == [digest_of(b"1"), digest_of(b"2")]
+
+
+def test_referrers_are_found_by_the_fallback_tag_where_there_is_no_api() -> None:
+    def script(asked: Asked) -> Answer:
+        if asked.path == f"/v2/a/b/manifests/{SUBJECT.replace(':', '-')}":
+            return Answer(200, index(entry(1)), {"Content-Type": OCI_INDEX})
+        return Answer(404, b"404 page not found")
+
+    with http_source(script) as source:
+        assert [one.digest for one in upstream(source).referrers("a/b", SUBJECT)] == [digest_of(b"1")]
+        assert upstream(source).referrers("a/b", Digest(digest_of(b"other"))) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"manifests": 3}', b"[" * 100_000], ids=len)
+def test_a_list_of_referrers_that_is_none_is_malformed(body: bytes) -> None:
+    with http_source(lambda _: Answer(200, body)) as source, pytest.raises(FleetError) as caught:
+        upstream(source).referrers("a/b", SUBJECT)
+    assert caught.value.reason == "REFERRERS_MALFORMED"
+
+
+def test_pages_without_end_are_refused() -> None:
+    link = {"Link": '</v2/a/b/referrers/x?page=n>; rel="next"'}
+    with http_source(lambda _: Answer(200, index(entry(1)), link)) as source, pytest.raises(FleetError) as caught:
+        upstream(source).referrers("a/b", SUBJECT)
+    assert caught.value.reason == "EVIDENCE_LIMIT"
+
+
+def test_a_next_page_elsewhere_is_not_asked_for() -> None:
+    with http_source(lambda _: Answer(200, index())) as elsewhere:
+        page = Answer(200, index(entry(1)), {"Link": f'<{elsewhere.url}/v2/x>; rel="next"'})
+        with http_source(lambda _: page) as source, pytest.raises(FleetError) as caught:
+            upstream(source).referrers("a/b", SUBJECT)
+    assert caught.value.reason == "SOURCE_UNREACHABLE"
+    assert elsewhere.asked == []
