@@ -1,0 +1,120 @@
+"""Editions in the journal: what was admitted and by which rules, what may be in the registry, and the tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from edge.adapters.journal.database import Database
+from edge.adapters.journal.dossiers import read_dossier, write_dossier
+from edge.domain.admission import Dossier
+from edge.domain.plan import Edition, LocalTag, RuleVersions, Site
+from fleet.reference import Digest
+
+_COLUMNS = "name, source, repository, local_repository, digest, platforms"
+_IS = "name = ? AND source = ? AND repository = ? AND local_repository = ? AND digest = ? AND platforms = ?"
+
+
+def _key(edition: Edition) -> tuple[str, ...]:
+    return (
+        edition.name,
+        edition.source,
+        edition.repository,
+        edition.local_repository,
+        edition.digest,
+        json.dumps(edition.platforms),
+    )
+
+
+def _edition(row: Sequence[str]) -> Edition:
+    name, source, repository, local_repository, digest, platforms = row[:6]
+    return Edition(name, source, repository, local_repository, Digest(digest), tuple(json.loads(platforms)))
+
+
+class Editions:
+    """Implements `edge.app.journal.EditionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def site(self) -> Site:
+        """Say what the journal knows of the site."""
+        rows = self._database.rows(f"SELECT {_COLUMNS}, policy, trust, block, begun, published FROM edition")  # noqa: S608 - constants
+        tags = self._database.rows("SELECT repository, tag, digest FROM tag")
+        return Site(
+            admitted={_edition(row): RuleVersions(*row[6:9]) for row in rows if row[6] is not None},
+            begun=frozenset(_edition(row) for row in rows if row[9]),
+            published=frozenset(_edition(row) for row in rows if row[10]),
+            tags={(repository, tag): Digest(digest) for repository, tag, digest in tags},
+        )
+
+    def admit(self, edition: Edition, dossier: Dossier, rules: RuleVersions) -> None:
+        """Record a verdict that admits, with all that it rests on."""
+        statement = (
+            f"INSERT INTO edition ({_COLUMNS}, policy, trust, block, dossier, size_bytes) "  # noqa: S608 - constants
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"ON CONFLICT ({_COLUMNS}) DO UPDATE SET policy = excluded.policy, trust = excluded.trust, "
+            "block = excluded.block, dossier = excluded.dossier, size_bytes = excluded.size_bytes"
+        )
+        size = sum(blob.size_bytes for blob in dossier.blobs)
+        row = (*_key(edition), rules.policy, rules.trust, rules.block, write_dossier(dossier), size)
+        self._database.write(statement, [row])
+
+    def refuse(self, edition: Edition) -> None:
+        """Record that it is admitted no more; what may be in the registry is kept in mind until withdrawn."""
+        with self._database.transaction() as connection:
+            connection.execute(f"DELETE FROM edition WHERE {_IS} AND NOT begun", _key(edition))  # noqa: S608 - constants
+            connection.execute(
+                f"UPDATE edition SET policy = NULL, trust = NULL, block = NULL WHERE {_IS}",  # noqa: S608 - constants
+                _key(edition),
+            )
+
+    def begin(self, edition: Edition) -> None:
+        """Record that something of it may be in the registry from now on."""
+        self._database.write(f"UPDATE edition SET begun = 1 WHERE {_IS}", [_key(edition)])  # noqa: S608 - constants
+
+    def publish(self, edition: Edition, tag: str) -> None:
+        """Record that it is whole in the registry, and which tag stands for it now."""
+        with self._database.transaction() as connection:
+            connection.execute(f"UPDATE edition SET begun = 1, published = 1 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+            if tag:
+                row = (edition.local_repository, tag, edition.digest)
+                connection.execute("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", row)
+
+    def miss(self, edition: Edition) -> None:
+        """Record that something of it is missing in the registry."""
+        self._database.write(f"UPDATE edition SET published = 0 WHERE {_IS}", [_key(edition)])  # noqa: S608 - constants
+
+    def forget(self, edition: Edition, tags: Sequence[str]) -> None:
+        """Record that it is gone from the registry, and its tags with it."""
+        with self._database.transaction() as connection:
+            connection.execute(f"DELETE FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+            gone = [(edition.local_repository, tag, edition.digest) for tag in tags]
+            connection.executemany("DELETE FROM tag WHERE repository = ? AND tag = ? AND digest = ?", gone)
+
+    def retag(self, tag: LocalTag, digest: Digest | None) -> None:
+        """Record what a tag stands for now, None for nothing."""
+        if digest is None:
+            self._database.write("DELETE FROM tag WHERE repository = ? AND tag = ?", [tag])
+        else:
+            self._database.write("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", [(*tag, digest)])
+
+    def dossier(self, edition: Edition) -> Dossier | None:
+        """Read the dossier of an edition, without tags, or None.
+
+        Raises:
+            FleetError: CORRUPT `DOSSIER_CORRUPT`.
+        """
+        rows = self._database.rows(f"SELECT dossier FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+        return next((read_dossier(row[0]) for row in rows), None)
+
+    def size_bytes(self, edition: Edition) -> int:
+        """Say how many bytes its blobs have, 0 where that is not known yet."""
+        rows = self._database.rows(f"SELECT size_bytes FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+        return next((int(row[0]) for row in rows), 0)
+
+    def neighbours(self, repository: str) -> Iterator[tuple[Edition, Dossier]]:
+        """Walk what may be in one repository of the registry."""
+        query = f"SELECT {_COLUMNS}, dossier FROM edition WHERE local_repository = ? AND begun"  # noqa: S608 - constants
+        for row in self._database.rows(query, (repository,)):
+            yield _edition(row), read_dossier(row[6])

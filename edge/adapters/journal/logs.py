@@ -1,0 +1,84 @@
+"""The two logs of the data plane: intents, which must never be lost, and transfers, which are hints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from edge.adapters.journal.database import Database
+from fleet.reference import Digest
+
+_PUT = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, 'put')"
+_STATE = "UPDATE intent SET state = ? WHERE repository = ? AND reference = ?"
+
+
+class Intents:
+    """Implements `edge.app.ports.IntentLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def intend_put(self, repository: str, references: Mapping[str, Digest]) -> None:
+        """Record what each reference is about to stand for."""
+        self._database.write(_PUT, [(repository, reference, digest) for reference, digest in references.items()])
+
+    def put_done(self, repository: str, references: Collection[str]) -> None:
+        """Record that the registry took them."""
+        self._database.write(_STATE, [("there", repository, reference) for reference in references])
+
+    def intend_delete(self, repository: str, references: Collection[str]) -> None:
+        """Record that they are about to go."""
+        statement = (
+            "INSERT INTO intent VALUES (?, ?, '', 'delete') "
+            "ON CONFLICT (repository, reference) DO UPDATE SET state = 'delete'"
+        )
+        self._database.write(statement, [(repository, reference) for reference in references])
+
+    def delete_done(self, repository: str, references: Collection[str]) -> None:
+        """Record that they are gone."""
+        statement = "DELETE FROM intent WHERE repository = ? AND reference = ?"
+        self._database.write(statement, [(repository, reference) for reference in references])
+
+    def is_ours(self, repository: str, reference: str) -> bool:
+        """Say whether it was ever intended here and is not known to be gone."""
+        query = "SELECT 1 FROM intent WHERE repository = ? AND reference = ?"
+        return bool(self._database.rows(query, (repository, reference)))
+
+    def ours(self) -> Mapping[str, Collection[str]]:
+        """List what is ours: `repository → references`."""
+        found: dict[str, list[str]] = {}
+        for repository, reference in self._database.rows("SELECT repository, reference FROM intent"):
+            found.setdefault(repository, []).append(reference)
+        return found
+
+
+class Transfers:
+    """Implements `edge.app.ports.TransferLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def upload(self, repository: str, digest: Digest) -> str:
+        """Say where the open upload of a blob goes on, or the empty string."""
+        query = "SELECT location FROM upload WHERE repository = ? AND digest = ?"
+        return next((str(row[0]) for row in self._database.rows(query, (repository, digest))), "")
+
+    def upload_opened(self, repository: str, digest: Digest, location: str) -> None:
+        """Remember an upload."""
+        self._database.write("INSERT OR REPLACE INTO upload VALUES (?, ?, ?)", [(repository, digest, location)])
+
+    def upload_closed(self, repository: str, digest: Digest) -> None:
+        """Forget an upload."""
+        self._database.write("DELETE FROM upload WHERE repository = ? AND digest = ?", [(repository, digest)])
+
+    def blob_stored(self, repository: str, digest: Digest) -> None:
+        """Remember that a repository has a blob."""
+        self._database.write("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(digest, repository)])
+
+    def blob_gone(self, repository: str, digest: Digest) -> None:
+        """Forget it."""
+        self._database.write("DELETE FROM blob WHERE digest = ? AND repository = ?", [(digest, repository)])
+
+    def blob_origin(self, digest: Digest) -> str:
+        """Name one repository that has the blob, or the empty string."""
+        rows = self._database.rows("SELECT repository FROM blob WHERE digest = ? LIMIT 1", (digest,))
+        return next((str(row[0]) for row in rows), "")

@@ -1,0 +1,253 @@
+"""What a plan's actions do to journal and registry. Blocking: called from threads, one per edition at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from edge.app.footprint import Footprint, united
+from edge.app.journal import EditionStore
+from edge.app.judge import WantedArtifact, judge, rejudge
+from edge.app.ports import SiteRegistry, Upstream
+from edge.app.replicate import Replicator
+from edge.app.withdraw import Foreign
+from edge.domain.admission import Admission, Dossier, Refused
+from edge.domain.content import Platform
+from edge.domain.desired import Enforced
+from edge.domain.plan import Edition, Retag, RuleVersions
+from fleet import resources
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest
+
+_FINAL = frozenset({"BLOCKED", "NO_POLICY", "POLICY_EMPTY", "AGENT_TOO_OLD"})
+"""Refusals that no other evidence could turn."""
+
+
+class Sources(Protocol):
+    """Opens upstream registries."""
+
+    def open(self, name: str, source: resources.Source) -> Upstream:
+        """Connect to a source, reusing what is open.
+
+        Raises:
+            FleetError: MALFORMED `PLAINTEXT_REFUSED`, `CA_MALFORMED`, `REGISTRY_ADDRESS_MALFORMED`.
+        """
+
+
+class Executor:
+    """Judges, publishes, retags, withdraws and sweeps by the state that is enforced at the moment.
+
+    Attributes:
+        enforced: what desired state is at the moment; set by the loop, read by threads.
+    """
+
+    def __init__(
+        self,
+        replicator: Replicator,
+        site: Callable[[], SiteRegistry],
+        editions: EditionStore,
+        sources: Sources,
+        enforced: Enforced,
+    ) -> None:
+        self.enforced = enforced
+        self._replicator = replicator
+        self._site = site
+        self._editions = editions
+        self._sources = sources
+        self._judged: dict[Edition, RuleVersions] = {}
+
+    def judged_by(self, edition: Edition) -> RuleVersions:
+        """Say under which rules the newest verdict was reached."""
+        return self._judged.get(edition, self.enforced.versions)
+
+    def judge(self, edition: Edition, *, again: bool) -> Admission | Refused:
+        """Reach a verdict and journal it; `again` starts from stored evidence.
+
+        Raises:
+            FleetError: as `edge.app.judge.judge`.
+        """
+        enforced = self.enforced
+        verdict = self._rejudge(edition, enforced) if again else self._judge(edition, enforced)
+        self._judged[edition] = enforced.versions
+        if isinstance(verdict, Refused):
+            self._editions.refuse(edition)
+        else:
+            self._editions.admit(edition, verdict, enforced.versions)
+        return verdict
+
+    def _judge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
+        wanted = WantedArtifact(
+            name=edition.name,
+            source=edition.source,
+            repository=edition.repository,
+            digest=edition.digest,
+            local_repository=edition.local_repository,
+            platforms=tuple(_platform(text) for text in edition.platforms),
+        )
+        return judge(wanted, self._upstream(edition, enforced), enforced.rules)
+
+    def _rejudge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
+        """Judge by stored evidence; what new rules find wanting there may have come to the source since."""
+        dossier = self._editions.dossier(edition)
+        if dossier is None:
+            return self._judge(edition, enforced)
+        verdict = rejudge(dossier, enforced.rules)
+        if not isinstance(verdict, Refused) or verdict.reason in _FINAL:
+            return verdict
+        try:
+            return self._judge(edition, enforced)
+        except FleetError:
+            return verdict  # the source cannot help now: the rules decide on what there is
+
+    def _upstream(self, edition: Edition, enforced: Enforced) -> Upstream:
+        source = enforced.sources.get(edition.source)
+        if source is None:
+            text = "the source is no longer part of desired state"
+            raise FleetError(Kind.PRECONDITION, "SOURCE_UNKNOWN", text, subject=edition.source)
+        return self._sources.open(edition.source, source)
+
+    def publish(self, edition: Edition) -> None:
+        """Bring and publish what was admitted.
+
+        Raises:
+            FleetError: as `Replicator.replicate`; PRECONDITION `NO_LONGER_WANTED`.
+        """
+        tag = self._wanted_tag(edition)
+        dossier = self._dossier(edition)
+        admission = rejudge(_tagged(dossier, tag), self.enforced.rules)
+        if isinstance(admission, Refused):
+            raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
+        upstream = self._upstream(edition, self.enforced)
+        self._editions.begin(edition)
+        self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found))
+        self._editions.publish(edition, tag)
+
+    def _confirm(self, edition: Edition, admission: Admission) -> Admission:
+        """Judge once more by stored evidence where a version changed meanwhile; under the publish lock."""
+        self._wanted_tag(edition)
+        enforced = self.enforced
+        versions = RuleVersions(admission.policy_version, admission.trust_version, admission.block_version)
+        if versions == enforced.versions:
+            return admission
+        if enforced.are_held:
+            text = "a policy, trust root or block is newer than this satellite can read: upgrade the satellite"
+            raise FleetError(Kind.PRECONDITION, "AGENT_TOO_OLD", text)
+        verdict = rejudge(admission, enforced.rules)
+        if isinstance(verdict, Refused):
+            raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed while layers came")
+        self._editions.admit(edition, verdict, enforced.versions)
+        return verdict
+
+    def _wanted_tag(self, edition: Edition) -> str:
+        for one in self.enforced.wanted:
+            if one.edition == edition:
+                return one.tag
+        raise FleetError(Kind.PRECONDITION, "NO_LONGER_WANTED", "desired state no longer has it", subject=edition.name)
+
+    def _dossier(self, edition: Edition) -> Dossier:
+        dossier = self._editions.dossier(edition)
+        if dossier is None:
+            raise FleetError(Kind.CONFLICT, "NOT_ADMITTED", "there is no verdict to publish by", subject=edition.name)
+        return dossier
+
+    def retag(self, action: Retag) -> None:
+        """Move a tag to what is published, or remove it.
+
+        Raises:
+            FleetError: as the registry says.
+        """
+        key = (action.repository, action.tag)
+        site = self._editions.site()
+        if action.digest is None:
+            if key in site.tags:
+                self._replicator.untag(*key, site.tags[key])
+            self._editions.retag(key, None)
+            return
+        edition = next(
+            one for one in site.published if (one.local_repository, one.digest) == (action.repository, action.digest)
+        )
+        admission = rejudge(self._dossier(edition), self.enforced.rules)
+        if isinstance(admission, Refused):
+            raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
+        self._replicator.tag(admission, action.tag)
+        self._editions.retag(key, action.digest)
+
+    def withdraw(self, edition: Edition) -> None:
+        """Remove an edition whole, less what others hold.
+
+        Raises:
+            FleetError: as the registry says; a repetition goes on where this one stopped.
+        """
+        dossier = self._editions.dossier(edition)
+        tags = self._own_tags(edition)
+        if dossier is not None:
+            self._replicator.withdraw(replace(dossier, tags=tags), lambda: self._held_beside(edition))
+        self._editions.forget(edition, tags)
+
+    def _own_tags(self, edition: Edition) -> tuple[str, ...]:
+        """List the tags that stand for this edition and for no other with the same digest."""
+        site = self._editions.site()
+        place = (edition.local_repository, edition.digest)
+        if any((one.local_repository, one.digest) == place for one in site.begun - {edition}):
+            return ()
+        return tuple(sorted(tag for (repository, tag), to in site.tags.items() if (repository, to) == place))
+
+    def _held_beside(self, edition: Edition) -> Footprint:
+        repository = edition.local_repository
+        admitted = self._editions.site().admitted
+        others = (
+            self._replicator.footprint(dossier)
+            for other, dossier in self._editions.neighbours(repository)
+            if other != edition and other in admitted
+        )
+        return united(others) | Footprint(tags=self._tags_of(repository, less=edition))
+
+    def _tags_of(self, repository: str, *, less: Edition | None = None) -> dict[str, Digest]:
+        own = self._own_tags(less) if less else ()
+        return {
+            tag: to for (where, tag), to in self._editions.site().tags.items() if where == repository and tag not in own
+        }
+
+    def sweep(self) -> list[Foreign]:
+        """Remove from the registry what nobody admitted.
+
+        Raises:
+            FleetError: as the registry says.
+        """
+        return self._replicator.sweep(self._expected())
+
+    def _expected(self) -> dict[str, Footprint]:
+        site = self._editions.site()
+        expected: dict[str, Footprint] = {}
+        for repository in {edition.local_repository for edition in site.begun}:
+            admitted = [
+                self._replicator.footprint(dossier)
+                for edition, dossier in self._editions.neighbours(repository)
+                if edition in site.admitted
+            ]
+            expected[repository] = united(admitted) | Footprint(tags=self._tags_of(repository))
+        return expected
+
+    def check(self) -> list[Edition]:
+        """Compare what is published with the registry: `→ editions of which something is missing`."""
+        registry = self._site()
+        missing: list[Edition] = []
+        for edition in sorted(self._editions.site().published):
+            dossier = self._editions.dossier(edition)
+            if dossier is None:
+                continue
+            manifests = self._replicator.footprint(dossier).manifests
+            if any(registry.head(edition.local_repository, digest) is None for digest in manifests):
+                self._editions.miss(edition)
+                missing.append(edition)
+        return missing
+
+
+def _tagged(dossier: Dossier, tag: str) -> Dossier:
+    return replace(dossier, tags=(tag,) if tag else ())
+
+
+def _platform(text: str) -> Platform:
+    os, architecture, *variant = text.split("/")
+    return Platform(os, architecture, *variant)

@@ -1,0 +1,279 @@
+"""The loop that makes the site what it should be: observe, plan, verify, fetch, publish, withdraw, report.
+
+The plan is pure and made anew after each change; this loop executes it, side by side for different editions, one at
+a time for the same one. What goes wrong becomes a setback of its edition and holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from edge.app.execute import Executor
+from edge.app.journal import EditionStore
+from edge.domain import retry
+from edge.domain.admission import Refused
+from edge.domain.desired import Enforced
+from edge.domain.plan import Action, Edition, Judge, Keep, Publish, Retag, Setback, Site, Wait, Withdraw, plan
+from fleet.errors import FleetError, Kind
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+DEFAULT_IMAGES = 4
+MOST_IMAGES = 16
+DRIFT_SCAN = timedelta(minutes=10)
+_FIRST_SCAN = timedelta(seconds=2)
+_IDLE_S = 3600.0
+_SCAN = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the site stands: what reports and status are made of."""
+
+    enforced: Enforced
+    site: Site
+    since: Mapping[Edition, datetime]
+    """When each setback began."""
+    foreign_withdrawn: int
+
+
+class Reconciler:
+    """Owns the loop. `enforce` and `poke` may be called at any time from the event loop.
+
+    Args:
+        executor: does what is planned, in threads.
+        editions: the journal.
+        now: the site's clock.
+        changed: called on the event loop after each change of the standing.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        editions: EditionStore,
+        *,
+        now: Callable[[], datetime],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._executor = executor
+        self._editions = editions
+        self._now = now
+        self._changed = changed
+        self._enforced = executor.enforced
+        self._setbacks: dict[Edition, Setback] = {}
+        self._since: dict[Edition, datetime] = {}
+        self._failures: dict[object, int] = {}
+        self._paused: dict[object, datetime] = {}
+        self._running: dict[object, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
+        self._foreign = 0
+        self._scan_at = now() + _FIRST_SCAN
+
+    def enforce(self, enforced: Enforced) -> None:
+        """Work towards another desired state from now on."""
+        self._enforced = self._executor.enforced = enforced
+        for edition in set(self._setbacks) - self._known(enforced):
+            self._forget(edition)
+        self._woken.set()
+
+    def poke(self) -> None:
+        """Try at once what waits for something that may have come: the network, a credential."""
+        at = self._now()
+        self._setbacks = {
+            edition: replace(setback, until=at) if setback.rules is None else setback
+            for edition, setback in self._setbacks.items()
+        }
+        self._paused.clear()
+        self._woken.set()
+
+    def standing(self) -> Standing:
+        """Say where the site stands."""
+        site = replace(self._editions.site(), setbacks=dict(self._setbacks))
+        return Standing(self._enforced, site, dict(self._since), self._foreign)
+
+    async def prepare(self) -> None:
+        """Finish what a crash left behind and remove what is foreign: before the registry opens to workloads.
+
+        Raises:
+            FleetError: as the registry says.
+        """
+        site = self._editions.site()
+        for edition in sorted(site.begun - site.admitted.keys()):
+            await self._in_thread(self._executor.withdraw, edition)
+        await self._scan(check=False)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._woken.clear()
+                    until = self._start(tasks)
+                    wait_s = (until - self._now()).total_seconds() if until else _IDLE_S
+                    try:
+                        async with asyncio.timeout(max(wait_s, 0.01)):
+                            await self._woken.wait()
+                    except TimeoutError:
+                        continue
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # Planning ---------------------------------------------------------------------------------------------
+
+    def _start(self, tasks: asyncio.TaskGroup) -> datetime | None:
+        """Plan, start what can be started, and say when to look again."""
+        if _SCAN in self._running:
+            return None  # what was begun meanwhile would look foreign
+        enforced, at = self._enforced, self._now()
+        site = self.standing().site
+        actions = plan(enforced.wanted, site, enforced.versions, are_held=enforced.are_held, at=at)
+        times = [action.until for action in actions if isinstance(action, Wait) and action.until]
+        for action in actions:
+            if isinstance(action, Keep | Wait):
+                continue
+            key, lane = _key(action), _lane(action)
+            paused = self._paused.get(key)
+            if paused is not None and paused > at:
+                times.append(paused)
+            elif key not in self._running and self._has_room(lane):
+                self._launch(tasks, key, lane, self._perform(action))
+        if self._scan_at <= at and not self._running:
+            self._launch(tasks, _SCAN, "write", self._scan(check=True))
+        elif self._scan_at > at:
+            times.append(self._scan_at)
+        return min(times, default=None)
+
+    def _has_room(self, lane: str) -> bool:
+        wanted = self._enforced.concurrent_images or DEFAULT_IMAGES
+        busy = sum(task.get_name() == lane for task in self._running.values())
+        return busy < (min(wanted, MOST_IMAGES) if lane == "image" else 1)
+
+    def _launch(self, tasks: asyncio.TaskGroup, key: object, lane: str, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            finally:
+                self._running.pop(key, None)
+                self._woken.set()
+                self._changed()
+
+        self._running[key] = tasks.create_task(guarded(), name=lane)
+
+    # Executing --------------------------------------------------------------------------------------------
+
+    async def _perform(self, action: Action) -> None:
+        key = _key(action)
+        try:
+            await self._do(action)
+        except FleetError as error:
+            self._fail(action, error)
+        except Exception as error:  # noqa: BLE001 - one artifact's defect must not hold up the others
+            _log.exception("reconcile.defect", action=type(action).__name__)
+            self._fail(action, FleetError(Kind.INTERNAL, "INTERNAL", "a defect of the satellite", detail=repr(error)))
+        else:
+            self._failures.pop(key, None)
+            self._paused.pop(key, None)
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Judge(edition=edition):
+                verdict = await self._in_thread(self._executor.judge, edition, again=action.again)
+                if isinstance(verdict, Refused):
+                    self._refuse(edition, verdict)
+                    return
+                self._forget(edition)
+                _log.info("artifact.admitted", artifact=edition.name, digest=edition.digest, why=action.reason)
+                if not action.again:
+                    await self._in_thread(self._executor.publish, edition)
+                    _log.info("artifact.published", artifact=edition.name, digest=edition.digest)
+            case Publish(edition=edition):
+                await self._in_thread(self._executor.publish, edition)
+                self._forget(edition)
+                _log.info("artifact.published", artifact=edition.name, digest=edition.digest)
+            case Retag():
+                await self._in_thread(self._executor.retag, action)
+                _log.info("tag.moved", repository=action.repository, tag=action.tag, digest=action.digest or "")
+            case Withdraw(edition=edition):
+                await self._in_thread(self._executor.withdraw, edition)
+                _log.info("artifact.withdrawn", artifact=edition.name, digest=edition.digest, why=action.reason)
+            case Keep() | Wait():
+                pass
+
+    def _refuse(self, edition: Edition, verdict: Refused) -> None:
+        until = self._now() + retry.REFUSED_RETRY * (0.75 + _chance() / 2)
+        known = self._setbacks.get(edition)
+        if known is None or known.reason != verdict.reason:
+            self._since[edition] = self._now()
+            _log.warning("artifact.refused", artifact=edition.name, digest=edition.digest, reason=verdict.reason)
+        self._setbacks[edition] = Setback(verdict.reason, verdict.text, until, self._executor.judged_by(edition))
+
+    def _fail(self, action: Action, error: FleetError) -> None:
+        key = _key(action)
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        until = self._now() + retry.pause(error, failures=failures, chance=_chance())
+        if isinstance(action, Judge | Publish):
+            self._since.setdefault(action.edition, self._now())
+            self._setbacks[action.edition] = Setback(error.reason, error.public, until)
+        else:
+            self._paused[key] = until
+        log = _log.error if error.kind in {Kind.CORRUPT, Kind.INTERNAL} else _log.warning
+        log(
+            "reconcile.failed", action=type(action).__name__, about=str(key), reason=error.reason, detail=error.detail,
+            again_s=round((until - self._now()).total_seconds(), 1),
+        )  # fmt: skip
+
+    def _forget(self, edition: Edition) -> None:
+        self._setbacks.pop(edition, None)
+        self._since.pop(edition, None)
+
+    def _known(self, enforced: Enforced) -> set[Edition]:
+        return {one.edition for one in enforced.wanted} | self._editions.site().begun
+
+    async def _scan(self, *, check: bool) -> None:
+        """Look for what is foreign, and, on a scan proper, for what is missing."""
+        try:
+            foreign = await self._in_thread(self._executor.sweep)
+            missing = await self._in_thread(self._executor.check) if check else []
+        except FleetError as error:
+            if not check:
+                raise
+            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
+            foreign, missing = [], []
+        self._foreign += len(foreign)
+        for one in foreign:
+            _log.error("foreign.withdrawn", repository=one.repository, reference=one.reference)
+        for edition in missing:
+            _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
+        self._scan_at = self._now() + (DRIFT_SCAN if check else _FIRST_SCAN)
+
+    async def _in_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        call = partial(work, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _key(action: Action) -> object:
+    if isinstance(action, Retag):
+        return (action.repository, action.tag)
+    return action.edition
+
+
+def _lane(action: Action) -> str:
+    return "write" if isinstance(action, Retag | Withdraw) else "image"
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - spreads retries

@@ -1,0 +1,146 @@
+"""From what is held to what is enforced: resources read, scopes merged, rules and editions made of them.
+
+A resource that cannot be read keeps its last good reading in force; it is reported and not asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from edge.domain.content import Platform
+from edge.domain.holding import Holding, holding_digest
+from edge.domain.plan import Edition, RuleVersions, Wanted
+from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
+from fleet import merge, resources
+from fleet.digests import resource_version
+
+Good = Mapping[tuple[str, int, str], bytes]
+"""The last payload of each resource that could be used: `(scope, kind, name) → bytes`."""
+
+_FORMATS = {1: SignatureFormat.COSIGN_SIMPLE_SIGNING, 2: SignatureFormat.SIGSTORE_BUNDLE}
+"""Numbers of fleet.v1.SignatureFormat."""
+_OWN = frozenset({resources.ARTIFACT, resources.SOURCE, resources.CONFIGURATION})
+"""Kinds that rule over their own scope alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """What a satellite works towards, made of one holding."""
+
+    digest: bytes = holding_digest({})
+    """The state digest of the holding."""
+    wanted: tuple[Wanted, ...] = ()
+    rules: Rules = field(default_factory=Rules)
+    versions: RuleVersions = field(default_factory=RuleVersions)
+    are_held: bool = False
+    """A policy, trust root or block cannot be understood."""
+    sources: Mapping[str, resources.Source] = field(default_factory=dict)
+    shadowed: Mapping[str, str] = field(default_factory=dict)
+    """Artifacts that lost their tag: `name → the scope that won it`."""
+    problems: tuple[merge.Problem, ...] = ()
+    concurrent_images: int = 0
+    """Zero: the satellite's default."""
+
+
+def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Good]:
+    """Read every resource: `(holding, last good payloads) → (scopes as read, last good payloads now)`."""
+    scopes: list[merge.Scope] = []
+    kept: dict[tuple[str, int, str], bytes] = {}
+    for name, held in holding.items():
+        readings: dict[merge.Key, resources.Body] = {}
+        versions: dict[merge.Key, bytes] = {}
+        unusable: dict[merge.Key, resources.Unusable] = {}
+        for key, one in held.resources.items():
+            payload: bytes | None = one.payload
+            reading = resources.read(one.kind, one.payload)
+            if isinstance(reading, resources.Unusable):
+                unusable[key] = reading
+                payload = good.get((name, *key))
+                reading = None if payload is None else resources.read(one.kind, payload)
+            if payload is not None and isinstance(reading, resources.Readable):
+                kept[name, *key] = payload
+                readings[key] = reading.body
+                versions[key] = resource_version(one.kind, payload)
+        scopes.append(merge.Scope(name, held.precedence, readings, versions, unusable))
+    return tuple(scopes), kept
+
+
+def enforce(holding: Holding, good: Good) -> tuple[Enforced, Good]:
+    """Make of what is held what is to be enforced; the last good payloads are to be journaled."""
+    scopes, kept = read_holding(holding, good)
+    desired = merge.merge(scopes)
+    unreadable = tuple(
+        sorted(
+            name for scope in scopes for (kind, name), one in scope.unusable.items() if one.hold and kind not in _OWN
+        )
+    )
+    rules = _rules(desired, {scope.name: scope.versions for scope in scopes}, unreadable)
+    enforced = Enforced(
+        digest=holding_digest(holding),
+        wanted=tuple(_wanted(one) for one in desired.artifacts),
+        rules=rules,
+        versions=RuleVersions(rules.policy_version, rules.trust_version, rules.block_version),
+        are_held=bool(unreadable),
+        sources={one.artifact.source: one.source for one in desired.artifacts},
+        shadowed={one.name: one.shadowed_by for one in desired.artifacts if one.shadowed_by},
+        problems=desired.problems,
+        concurrent_images=desired.configuration.concurrent_images,
+    )
+    return enforced, kept
+
+
+def _wanted(one: merge.Wanted) -> Wanted:
+    artifact = one.artifact
+    platforms = sorted(str(Platform(p.os, p.architecture, p.variant)) for p in artifact.platforms)
+    edition = Edition(
+        one.name, artifact.source, artifact.repository, one.local_repository, artifact.digest, tuple(platforms)
+    )
+    return Wanted(edition, one.tag, artifact.priority, one.held)
+
+
+def _rules(
+    desired: merge.Desired, versions: Mapping[str, Mapping[merge.Key, bytes]], unreadable: tuple[str, ...]
+) -> Rules:
+    signers = frozenset(signer for _, _, block in desired.blocks for signer in block.signers)
+    return Rules(
+        policies=tuple(
+            _policy(name, policy, versions[scope][resources.POLICY, name], signers)
+            for scope, name, policy in desired.policies
+        ),
+        blocks=frozenset(digest for _, _, block in desired.blocks for digest in block.digests),
+        unreadable=unreadable,
+    )
+
+
+def _policy(name: str, policy: resources.Policy, version: bytes, blocked: frozenset[str]) -> Policy:
+    """Make a policy to judge by; keys of blocked signers are none, and change its version."""
+    authorities, struck = [], False
+    for authority in policy.authorities:
+        keys = [pem.encode() for pem in authority.public_keys_pem]
+        left = [key for key in keys if _fingerprint(key) not in blocked] if blocked else keys
+        struck = struck or left != keys
+        formats = frozenset(_FORMATS[number] for number in authority.formats if number in _FORMATS)
+        authorities.append(KeyAuthority(authority.name, tuple(left), formats))
+    if struck:
+        version = hashlib.sha256(version + "".join(sorted(blocked)).encode()).digest()
+    return Policy(
+        name=name,
+        images=policy.images,
+        authorities=tuple(authorities),
+        referrer_types=policy.referrer_types,
+        check_reference=policy.check_reference,
+        version=version,
+    )
+
+
+def _fingerprint(pem: bytes) -> str:
+    """Name a key as blocks do: SHA-256 of its SubjectPublicKeyInfo; empty for what is no key."""
+    try:
+        key = load_pem_public_key(pem)
+    except Exception:  # noqa: BLE001 - the parser's errors are of many kinds; such a key signs nothing anyway
+        return ""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

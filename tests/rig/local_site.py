@@ -1,0 +1,162 @@
+"""A site without Ground Control: desired state given by the test, everything else the product's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import urllib3
+
+from edge.adapters.journal.journal import Journal
+from edge.adapters.oci.descriptors import ACCEPT
+from edge.adapters.registry.choose import choose_registry
+from edge.adapters.registry.listener import Listener
+from edge.adapters.sources import SourceRegistries
+from edge.app.execute import Executor
+from edge.app.ports import SupervisedRegistry
+from edge.app.reconcile import Reconciler, Standing
+from edge.app.replicate import Replicator
+from edge.domain.desired import enforce
+from edge.domain.holding import HeldScope, Holding, Resource
+from edge.domain.plan import Edition
+from fleet import resources
+from fleet.digests import resource_version, scope_digest
+from fleet.position import Position
+from fleet.reference import Digest
+from fleet.v1 import resource_pb2 as pb
+from tests.rig.cosign import KeyPair
+
+DEADLINE_S = 30.0
+
+
+def resource(kind: int, name: str, payload: pb.ResourcePayload | bytes) -> Resource:
+    """Write a resource as Ground Control does."""
+    raw = payload if isinstance(payload, bytes) else payload.SerializeToString(deterministic=True)
+    return Resource(kind, name, raw, resource_version(kind, raw))
+
+
+def source(name: str, address: str, *, prefix: str = "", needs_credential: bool = False) -> Resource:
+    spec = pb.SourceSpec(address=address, plain_http=True, local_prefix=prefix, needs_credential=needs_credential)
+    return resource(resources.SOURCE, name, pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_IGNORE, source=spec))
+
+
+def policy(name: str, *keys: KeyPair, images: str = "**") -> Resource:
+    authority = pb.Authority(
+        name="release",
+        formats=[pb.SIGNATURE_FORMAT_SIGSTORE_BUNDLE, pb.SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING],
+        keys=pb.KeySet(public_keys_pem=[key.pem.decode() for key in keys]),
+    )
+    spec = pb.PolicySpec(images=[images], authorities=[authority])
+    return resource(resources.POLICY, name, pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_HOLD, policy=spec))
+
+
+def artifact(from_source: str, repository: str, digest: Digest, tag: str = "", priority: int = 0) -> Resource:
+    spec = pb.ArtifactSpec(source=from_source, repository=repository, tag=tag, digest=digest, priority=priority)
+    name = f"{from_source}/{repository}:{tag}" if tag else f"{from_source}/{repository}@{digest}"
+    payload = pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_IGNORE, artifact=spec)
+    return resource(resources.ARTIFACT, name, payload)
+
+
+def block(name: str, *digests: Digest) -> Resource:
+    payload = pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_HOLD, block=pb.BlockSpec(digests=digests))
+    return resource(resources.BLOCK, name, payload)
+
+
+def holding(*parts: Resource, scope: str = "fleet") -> Holding:
+    """Hold one scope."""
+    digest = scope_digest((one.kind, one.name, one.version) for one in parts)
+    return {scope: HeldScope(digest, 1, 0, {one.key: one for one in parts})}
+
+
+@dataclass
+class LocalSite:
+    """A running reconciler over a real registry."""
+
+    journal: Journal
+    registry: SupervisedRegistry
+    reconciler: Reconciler
+    changed: asyncio.Event
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+
+    def want(self, *parts: Resource, scope: str = "fleet") -> None:
+        """Make this desired state, journaled and enforced, as a stream would."""
+        after = holding(*parts, scope=scope)
+        enforced, good = enforce(after, self.journal.state.good())
+        self.journal.state.hold(self.journal.state.holding(), after, good, Position(1, 1))
+        self.reconciler.enforce(enforced)
+
+    def pull(self, repository: str, reference: str, *, kind: str = "manifests") -> tuple[int, bytes]:
+        """Get a manifest or blob as a workload does."""
+        url = f"{self.registry.public_url}/v2/{repository}/{kind}/{reference}"
+        answer = self.http.request("GET", url, headers={"Accept": ACCEPT})
+        return answer.status, answer.data
+
+    @property
+    def standing(self) -> Standing:
+        return self.reconciler.standing()
+
+    def reasons(self) -> dict[str, str]:
+        """Why what is not there is not there: `artifact name → reason`."""
+        return {edition.name: setback.reason for edition, setback in self.standing.site.setbacks.items()}
+
+    async def until(self, claim: object, what: str) -> None:
+        """Wait for a claim about the standing: a callable of no arguments."""
+        assert callable(claim)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not await asyncio.to_thread(claim):
+                    self.changed.clear()
+                    try:
+                        async with asyncio.timeout(0.2):
+                            await self.changed.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError as error:
+            raise AssertionError(f"in vain: {what}; {self.standing}") from error
+
+    async def published(self, *names: str) -> None:
+        """Wait until these artifacts and no others are published."""
+
+        def claim() -> bool:
+            return {edition.name for edition in self.standing.site.published} == set(names)
+
+        await self.until(claim, f"published {names}")
+
+
+@asynccontextmanager
+async def local_site(
+    directory: Path, *, plain_hosts: Iterable[str] = (), kind: str = "distribution"
+) -> AsyncIterator[LocalSite]:
+    """Run a site on a directory; entered again on the same one, it restarts."""
+    journal = Journal.open(directory / "journal.db")
+    registry = choose_registry(directory / "registry", Listener(), wanted=kind)
+    await registry.start_private()
+    replicator = Replicator(registry.site, journal.intents, journal.transfers)
+    sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
+    enforced, _ = enforce(journal.state.holding(), journal.state.good())
+    executor = Executor(replicator, lambda: registry.site, journal.editions, sources, enforced)
+    changed = asyncio.Event()
+    reconciler = Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed.set)
+    try:
+        await reconciler.prepare()
+        await registry.open_public()
+        loop = asyncio.create_task(reconciler.run())
+        try:
+            site = LocalSite(journal, registry, reconciler, changed)
+            yield site
+            site.http.clear()
+        finally:
+            loop.cancel()
+            await asyncio.wait((loop,))
+            replicator.close()
+    finally:
+        await registry.stop()
+        journal.close()
+
+
+def editions_of(site: LocalSite, name: str) -> set[Edition]:
+    return {edition for edition in site.standing.site.begun if edition.name == name}
