@@ -149,16 +149,18 @@ class Child:
     async def _watch(self) -> None:
         """Start the program again whenever it ends, later each time while it does not last."""
         pause = _FIRST_PAUSE_S
-        while self._process:
+        while True:
             started = time.monotonic()
-            code = await self._process.wait()
+            code = await self._process.wait() if self._process else None
             lasted = time.monotonic() - started
             pause = _FIRST_PAUSE_S if lasted > _LONGEST_PAUSE_S else min(pause * 2, _LONGEST_PAUSE_S)
             _log.error("registry.ended", program=self._program.name, code=code, again_in_s=pause)
             await asyncio.sleep(pause)
             self.restarts += 1
-            with contextlib.suppress(FleetError):
+            try:
                 await self._run()
+            except FleetError as error:
+                _log.error("registry.start_failed", program=self._program.name, detail=error.detail)
 
     async def _end(self) -> None:
         process, self._process = self._process, None

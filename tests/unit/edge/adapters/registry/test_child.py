@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,31 @@ async def test_a_child_that_falls_is_started_again_where_it_was(tmp_path: Path) 
     await child.stop()
     assert not psutil.pid_exists(first)
     assert not (tmp_path / "child.pid").exists()
+
+
+async def test_a_child_that_cannot_come_back_yet_is_tried_until_it_can(tmp_path: Path) -> None:
+    child = Child(program(tmp_path, _SERVER), ready)
+    port = await child.start()
+    first = child.pid
+    os.kill(first, 9)
+    with await _taken(port):
+        async with asyncio.timeout(20):
+            while child.restarts < 1 or child.pid:  # noqa: ASYNC110 -- another process's state
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while child.pid in {0, first} or not await _accepts(port):  # noqa: ASYNC110 -- likewise
+            await asyncio.sleep(0.02)
+    await child.stop()
+
+
+async def _taken(port: int) -> socket.socket:
+    """Take the port as soon as it is free."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return socket.create_server(("127.0.0.1", port))
+            except OSError:
+                await asyncio.sleep(0.01)
 
 
 async def _accepts(port: int) -> bool:
