@@ -16,8 +16,8 @@ import psycopg
 from tests.rig.programs import require
 
 _NOBODY = "nobody"
-# Tests make and drop databases by the dozen; what a crash of the machine would lose here is worth nothing.
-_OPTIONS = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=100"
+# Tests make databases by the dozen; what a crash of the machine would lose here is worth nothing.
+_QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
 
 def _free_port() -> int:
@@ -30,8 +30,9 @@ def _free_port() -> int:
 class Postgres:
     """One running server, as which tests may stop and start again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool) -> None:
         self._directory = directory
+        self._durable = durable
         self._port = _free_port()
         self._databases = 0
 
@@ -45,11 +46,10 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server; it answers afterwards."""
-        options = (
-            f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._directory} {_OPTIONS}"
-        )
+        speed = "" if self._durable else _QUICK
+        where = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._directory}"
         log = str(self._directory / "log")
-        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "-o", options, "start")
+        self._run("pg_ctl", "-D", str(self._data), "-l", log, "-w", "-o", f"{where} {speed}", "start")
 
     def stop(self) -> None:
         """Stop it as a crash would, connections and all."""
@@ -85,12 +85,15 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """Run a server in a short-named directory that `nobody` may enter (a socket's path has 107 bytes at most)."""
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """Run a server in a short-named directory that `nobody` may enter (a socket's path has 107 bytes at most).
+
+    A `durable` one keeps what it committed when it is stopped as by a crash.
+    """
     directory = Path(tempfile.mkdtemp(prefix="pg-"))
     if os.geteuid() == 0:
         shutil.chown(directory, _NOBODY)
-    server = Postgres(directory)
+    server = Postgres(directory, durable=durable)
     try:
         server.initialize()
         server.start()
