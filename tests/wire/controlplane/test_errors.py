@@ -20,7 +20,8 @@ Raw = Callable[[bytes], Awaitable[bytes]]
 
 
 def raw(site: Site, caller: str, method: str) -> Raw:
-    return site.channel(caller).unary_unary(method)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = site.channel(caller).unary_unary(method)
+    return call
 
 
 def test_every_kind_has_a_code_of_its_own() -> None:
@@ -69,7 +70,7 @@ async def test_a_stream_message_past_the_limit_ends_the_stream_with_its_reason(s
 
 
 async def test_a_defect_of_ours_says_nothing_of_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_self: Fleet, _name: str) -> None:
+    async def broken(_self: Fleet) -> None:
         raise ValueError("the secret is swordfish")
 
     monkeypatch.setattr(Fleet, "fleet_status", broken)

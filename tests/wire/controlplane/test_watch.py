@@ -1,0 +1,110 @@
+"""The log as operators follow it: pages, WatchFleet, and when a watch ends."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import grpc
+import grpc.aio
+
+from controlplane.domain.commands import Delete, EntityKind, Upsert
+from controlplane.domain.entities import Group, Role
+from fleet.errors import FleetError, Kind
+from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
+from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, refusal, satellite_id
+
+WatchCall = grpc.aio.UnaryStreamCall[fleet_pb2.WatchFleetRequest, fleet_pb2.WatchFleetResponse]
+
+
+async def make_groups(site: Site, *names: str) -> None:
+    for name in names:
+        await site.fleet.apply(ADMIN, [Upsert(Group(name))])
+
+
+async def changes_until(call: WatchCall, name: str) -> list[str]:
+    """Read the names of what changed, up to one."""
+    names: list[str] = []
+    async with asyncio.timeout(10):
+        while name not in names:
+            event = await call.read()
+            assert isinstance(event, fleet_pb2.WatchFleetResponse), names
+            names += [result.name for result in event.change.results]
+    return names
+
+
+async def test_the_log_is_read_in_pages_from_a_position_on(site: Site) -> None:
+    await make_groups(site, "a", "b", "c")
+    admin = site.operators()
+    first = await admin.ListChanges(fleet_pb2.ListChangesRequest(page_size=2))
+    assert first.more
+    rest = await admin.ListChanges(fleet_pb2.ListChangesRequest(after=first.changes[-1].position))
+    revisions = [change.position.revision for change in (*first.changes, *rest.changes)]
+    assert revisions == sorted(set(revisions))
+    assert [change.results[0].name for change in rest.changes][-2:] == ["b", "c"]
+
+
+async def test_a_watch_goes_on_from_where_it_was_cut(site: Site) -> None:
+    admin = site.operators()
+    start = (await admin.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())).position
+    await make_groups(site, "a")
+    watch = admin.WatchFleet(fleet_pb2.WatchFleetRequest(after=start))
+    assert await changes_until(watch, "a") == ["a"]
+    seen = (await admin.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())).position
+    watch.cancel()
+    await make_groups(site, "b", "c")
+    again = admin.WatchFleet(fleet_pb2.WatchFleetRequest(after=seen))
+    assert await changes_until(again, "c") == ["b", "c"]
+    await make_groups(site, "d")
+    assert await changes_until(again, "d") == ["d"]
+    again.cancel()
+
+
+async def test_a_watch_tells_satellites_statuses_as_they_change(site: Site, boot_id: bytes) -> None:
+    await site.satellite("kiosk-1")
+    watch = site.operators().WatchFleet(fleet_pb2.WatchFleetRequest(statuses=True))
+    first = await watch.read()
+    assert isinstance(first, fleet_pb2.WatchFleetResponse)
+    assert first.status.lifecycle == attestation_pb2.LIFECYCLE_STALE
+    stream = SatelliteStream(site.states(satellite_id("kiosk-1")))
+    await stream.subscribe(boot_id)
+    async with asyncio.timeout(10):
+        lifecycle = 0
+        while lifecycle != attestation_pb2.LIFECYCLE_ONLINE:
+            event = await watch.read()
+            assert isinstance(event, fleet_pb2.WatchFleetResponse)
+            lifecycle = event.status.lifecycle
+    watch.cancel()
+
+
+async def test_a_position_ahead_of_the_log_is_refused(site: Site) -> None:
+    ahead = state_pb2.Position(epoch=9, revision=1)
+    watch = site.operators().WatchFleet(fleet_pb2.WatchFleetRequest(after=ahead))
+    error = await refusal(watch.read())
+    assert (error.kind, error.reason) == (Kind.PRECONDITION, "STORE_BEHIND")
+
+
+async def test_a_watch_ends_with_its_operators_role(site: Site) -> None:
+    viewer = await site.operator("casey", Role.VIEWER)
+    watch = site.operators(viewer).WatchFleet(fleet_pb2.WatchFleetRequest(statuses=True))
+    assert await watch.read() is not grpc.aio.EOF
+    await site.fleet.apply(ADMIN, [Delete(EntityKind.OPERATOR, "casey")])
+    async with asyncio.timeout(5):
+        assert (await ended(watch)).reason == "ROLE_MISSING"
+
+
+async def test_a_watch_ends_with_its_certificate(site: Site) -> None:
+    brief = site.realm.material(ADMIN, ttl=timedelta(seconds=2))
+    watch = site.operators(brief).WatchFleet(fleet_pb2.WatchFleetRequest(statuses=True))
+    async with asyncio.timeout(7):
+        assert (await ended(watch)).reason == "SVID_EXPIRED"
+
+
+async def ended(call: WatchCall) -> FleetError:
+    """Read on until the server ends the call: the reason why."""
+
+    async def drain() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    return await refusal(drain())
