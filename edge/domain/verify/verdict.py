@@ -2,7 +2,7 @@
 
 1. HOLD resources that cannot be read keep everything new out.
 2. What is blocked is refused, whoever signed it.
-3. Some policy matches, and none that matches is empty.
+3. Some policy matches, and each that does has an authority with keys and formats.
 4. The evidence is within its bounds; each piece is read, and one that cannot be is no evidence.
 5. Every policy that matches holds: one of its authorities signed this digest in a format that it counts.
 6. Only what verified, or is of a type that every such policy lists, comes along.
@@ -26,7 +26,7 @@ TEXTS = {
     "AGENT_TOO_OLD": "a policy, trust root or block is newer than this satellite can read: upgrade the satellite",
     "BLOCKED": "the image or a part of it is blocked",
     "NO_POLICY": "no policy matches the image: add one that says who must have signed it",
-    "POLICY_EMPTY": "a policy that matches names no authority, or one without keys or formats",
+    "POLICY_EMPTY": "a policy that matches has no authority with keys and formats",
     "EVIDENCE_LIMIT": "more than 100 signatures and referrers, or more than 32 MiB of them",
     "UNSIGNED": "no signature was found for the image",
     "EVIDENCE_MALFORMED": "the signatures that were found cannot be read",
@@ -75,7 +75,8 @@ def forejudge(subject: Subject, rules: Rules) -> Refused | None:
 
 
 def _is_empty(policy: Policy) -> bool:
-    return not policy.authorities or any(not (by.public_keys and by.formats) for by in policy.authorities)
+    """Say whether nobody could satisfy it; an authority without keys beside others weakens nothing."""
+    return not any(by.public_keys and by.formats for by in policy.authorities)
 
 
 def _signed_by(authority: KeyAuthority, claim: Claim) -> str:

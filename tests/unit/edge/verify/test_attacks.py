@@ -184,6 +184,15 @@ def test_an_empty_policy_admits_nothing(
     assert reason(judged(image, Policy("empty", ("**",), authorities), policy(signer.pem))) == "POLICY_EMPTY"
 
 
+def test_an_authority_whose_keys_are_all_gone_does_not_stop_the_others(
+    image: Repository, root: Digest, signer: Signer
+) -> None:
+    sign_v3(image, root, signer)
+    formats = frozenset(SignatureFormat)
+    authorities = (KeyAuthority("gone", (), formats), KeyAuthority("here", (signer.pem,), formats))
+    assert not reason(judged(image, Policy("either", ("**",), authorities)))
+
+
 def test_every_policy_that_matches_must_hold(image: Repository, root: Digest, signer: Signer) -> None:
     second = Signer()
     sign_v3(image, root, signer)
