@@ -46,11 +46,28 @@ class Child:
         ready: set once the child serves.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, reports: bool) -> None:
-        """`reports` says that the child writes to `READY_VARIABLE`'s descriptor; others are ready once they run."""
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        reports: bool,
+        go: asyncio.Event | None = None,
+    ) -> None:
+        """Describe a child.
+
+        Args:
+            name: for the log.
+            command: what to execute.
+            environment: all of it.
+            reports: it writes to `READY_VARIABLE`'s descriptor; others are ready once they run.
+            go: its standard input stays open until this is set, so that it can load its code meanwhile.
+        """
         self.name = name
         self.reports = reports
         self.ready = asyncio.Event()
+        self._go = go
         self._command = command
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
@@ -83,11 +100,12 @@ class Child:
 
     async def _run_once(self) -> int:
         reading, writing = os.pipe()
+        waits = self._go is not None and not self._go.is_set()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 env={**self._environment, READY_VARIABLE: str(writing)},
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if waits else asyncio.subprocess.DEVNULL,
                 pass_fds=(writing,),
                 start_new_session=True,  # Ctrl-C is for the supervisor alone: it stops its children in order
                 preexec_fn=dying_with_parent(),  # it calls two C functions and takes no lock
@@ -95,12 +113,21 @@ class Child:
         finally:
             os.close(writing)
         _log.info("child.started", child=self.name, child_pid=self._process.pid)
-        watching = asyncio.create_task(self._watch_ready(reading))
+        others = (
+            asyncio.create_task(self._watch_ready(reading)),
+            asyncio.create_task(self._let_go(self._process)),
+        )
         try:
             return await self._process.wait()
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+    async def _let_go(self, process: asyncio.subprocess.Process) -> None:
+        if self._go is not None and process.stdin is not None:
+            await self._go.wait()
+            process.stdin.close()
 
     async def _watch_ready(self, descriptor: int) -> None:
         """Wait for the child's line. The pipe ends without one when it dies before it serves."""

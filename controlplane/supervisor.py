@@ -75,11 +75,10 @@ async def supervise(settings: Settings, *, started: Callable[[Addresses], None])
         fleet_port = ports.enter_context(reserve(settings.listen))
         bootstrap_port = ports.enter_context(reserve(settings.bootstrap_listen))
         addresses = _addresses(settings, fleet_port, bootstrap_port)
-        stop = _stop_signals()
-        await _migrate(settings)
-        children = _children(settings, addresses, count)
+        migrated = asyncio.Event()
+        children = _children(settings, addresses, count, migrated)
         try:
-            return await _run(settings, addresses, children, stop, started)
+            return await _run(settings, addresses, children, migrated, started)
         finally:
             settings.ready_file.unlink(missing_ok=True)
 
@@ -110,10 +109,16 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     return {**os.environ, **settings.environment(), **{PREFIX + name: text for name, text in told.items()}}
 
 
-def _children(settings: Settings, addresses: Addresses, count: int) -> list[Child]:
+def _children(settings: Settings, addresses: Addresses, count: int, migrated: asyncio.Event) -> list[Child]:
     environment = _environment(settings, addresses)
     workers = [
-        Child(f"worker-{number}", [sys.executable, "-m", "controlplane.worker"], environment, reports=True)
+        Child(
+            f"worker-{number}",
+            [sys.executable, "-m", "controlplane.worker"],
+            environment,
+            reports=True,
+            go=migrated,
+        )
         for number in range(1, count + 1)
     ]
     if not settings.has_builtin_authority or settings.authority_dir is not None:
@@ -134,7 +139,10 @@ def _authority_command(settings: Settings) -> list[str]:
 
 
 async def _migrate(settings: Settings) -> None:
-    """Bring the database up to date once, in a process of its own, so that this one stays small."""
+    """Bring the database up to date once, in a process of its own, so that this one stays small.
+
+    Meanwhile workers load their code; they touch the database when this is done.
+    """
     command = [sys.executable, "-m", "controlplane.cli", "migrate"]
     process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings.environment()})
     if await process.wait() != 0:
@@ -145,12 +153,13 @@ async def _run(
     settings: Settings,
     addresses: Addresses,
     children: list[Child],
-    stop: asyncio.Event,
+    migrated: asyncio.Event,
     started: Callable[[Addresses], None],
 ) -> int:
+    stop = _stop_signals()
     keepers = [asyncio.create_task(child.keep(most_starts=MAX_STARTS), name=child.name) for child in children]
     stopping = asyncio.create_task(stop.wait())
-    ready = asyncio.create_task(_announce(settings, addresses, children, started))
+    ready = asyncio.create_task(_bring_up(settings, addresses, children, migrated, started))
     try:
         done, _ = await asyncio.wait({stopping, ready, *keepers}, return_when=asyncio.FIRST_COMPLETED)
         if ready in done:
@@ -169,9 +178,15 @@ async def _run(
     return 0
 
 
-async def _announce(
-    settings: Settings, addresses: Addresses, children: list[Child], started: Callable[[Addresses], None]
+async def _bring_up(
+    settings: Settings,
+    addresses: Addresses,
+    children: list[Child],
+    migrated: asyncio.Event,
+    started: Callable[[Addresses], None],
 ) -> None:
+    await _migrate(settings)
+    migrated.set()
     try:
         async with asyncio.timeout(START_S):
             for child in children:

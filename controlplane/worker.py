@@ -147,6 +147,8 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(program="ground-control-worker", level=settings.log_level)
+        if not sys.stdin.isatty():
+            sys.stdin.read()  # the supervisor closes it when the database is up to date
         uvloop.run(_main(settings, _announcer()))
     except FleetError as error:
         _log.error("worker.failed", reason=error.reason, text=error.public, detail=error.detail)

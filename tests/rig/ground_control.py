@@ -150,7 +150,9 @@ class GroundControl:
     def start(self) -> None:
         """Start it and wait until every listener answers. A restart takes the same ports."""
         if self.facts:
-            self.options = {**self.options, "listen": self.address, "bootstrap_listen": self.bootstrap_address}
+            self.options = {**self.options, "listen": self.address}
+            if self.bootstrap_address:
+                self.options["bootstrap_listen"] = self.bootstrap_address
         ready = self.data_dir / "ground-control.ready"
         ready.unlink(missing_ok=True)
         with self.log_path.open("ab") as log:
