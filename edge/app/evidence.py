@@ -72,7 +72,7 @@ class EvidenceFetcher:
             self._spend(objects=len(read.layers) if tag else 0, size_bytes=len(manifest.raw))
             blobs = tuple(self._blobs((read.config, *read.layers)))
         except FleetError as error:
-            if error.kind is Kind.UNKNOWN or error.reason in {"MANIFEST_MALFORMED", "DIGEST_MALFORMED"}:
+            if error.kind is Kind.UNKNOWN or (error.kind is Kind.MALFORMED and error.reason != "EVIDENCE_LIMIT"):
                 return None
             raise
         return Evidence((manifest,), blobs, tag)

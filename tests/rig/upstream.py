@@ -21,9 +21,13 @@ class MemoryUpstream:
     repositories: dict[str, Repository]
     asked: list[str] = field(default_factory=list)
     """Digests and tags, in the order in which they were asked for."""
+    extra: dict[str, RawManifest] = field(default_factory=dict)
+    """What it answers for a reference, whatever it holds: bytes that are no manifest, too."""
 
     def manifest(self, repository: str, reference: str) -> RawManifest:
         self.asked.append(reference)
+        if reference in self.extra:
+            return self.extra[reference]
         held = self.repositories.get(repository, Repository())
         digest = held.tags.get(reference, Digest(reference))
         if digest not in held.manifests:

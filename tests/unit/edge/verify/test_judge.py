@@ -6,7 +6,7 @@ import pytest
 
 from edge.app.judge import judge, rejudge
 from edge.domain.admission import Admission, Refused
-from edge.domain.content import OCI_INDEX, Index, Platform, read_manifest
+from edge.domain.content import OCI_INDEX, OCI_MANIFEST, Index, Platform, raw_manifest, read_manifest
 from edge.domain.policy import Rules
 from edge.domain.verify.simple_signing import signature_tag
 from fleet.errors import FleetError
@@ -121,6 +121,17 @@ def test_a_source_that_answers_with_other_bytes_is_corrupt(image: Repository, ro
     image.manifests[root] = replace(image.manifests[root], raw=b"{}")
     with pytest.raises(FleetError, match="DIGEST_MISMATCH"):
         judged(image, policy(signer.pem))
+
+
+@pytest.mark.parametrize("raw", [b"", b'{"schemaVersion":1}', b" " * (4 << 20) + b"{}"])
+def test_rubbish_at_the_signatures_tag_does_not_hide_a_bundle(
+    image: Repository, root: Digest, signer: Signer, raw: bytes
+) -> None:
+    sign_v3(image, root, signer)
+    rubbish = raw_manifest(raw, OCI_MANIFEST)
+    upstream = MemoryUpstream({"demo/app": image})
+    upstream.extra[signature_tag(root)] = rubbish
+    assert isinstance(judge(wanted(root), upstream, Rules((policy(signer.pem),))), Admission)
 
 
 def test_an_absent_root_is_an_error_and_no_verdict(image: Repository, signer: Signer) -> None:
