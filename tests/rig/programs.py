@@ -66,9 +66,7 @@ def _go(name: str, version: str, package: str, seconds: int, purpose: str, *, sa
 
 
 _ZOT = "install Zot 2.1.18 or newer as its documentation says (https://zotregistry.dev, Install Guide)"
-_SPIRE = (
-    "install SPIRE 1.15 or newer as its documentation says (https://spiffe.io/docs/latest/spire, Install)"
-)
+_SPIRE = "install SPIRE 1.15 or newer as its documentation says (https://spiffe.io/docs/latest/spire, Install)"
 _POSTGRES = "on Debian `apt-get install postgresql`"
 _POSTGRES_PLACES = ("/usr/lib/postgresql/*/bin",)
 
@@ -81,9 +79,7 @@ _ALL = (
         "(CNCF Distribution) is the demo's central registry and the embedded default at a site",
         says="distribution/distribution",
     ),
-    _go(
-        "crane", "0.21.9", "github.com/google/go-containerregistry/cmd/crane", 15, "pulls as a foreign client"
-    ),
+    _go("crane", "0.21.9", "github.com/google/go-containerregistry/cmd/crane", 15, "pulls as a foreign client"),
     _go(
         "cosign",
         "3.1.2",
@@ -100,9 +96,7 @@ _ALL = (
     ),
     _go("regctl", "0.11.7", "github.com/regclient/regclient/cmd/regctl", 7, "is a peer in the benchmarks"),
     _go("toxiproxy", "2.5.0", "github.com/Shopify/toxiproxy/v2/cmd/server", 8, "makes links bad in tests"),
-    _go(
-        "fulcio", "1.8.8", "github.com/sigstore/fulcio", 39, "is part of a private sigstore for keyless tests"
-    ),
+    _go("fulcio", "1.8.8", "github.com/sigstore/fulcio", 39, "is part of a private sigstore for keyless tests"),
     _go(
         "rekor",
         "2.3.0",
