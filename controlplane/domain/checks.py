@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
 from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Upsert
 from controlplane.domain.entities import (
     OPERATOR,
@@ -152,9 +156,16 @@ def _check_source(spec: SourceSpec) -> SourceSpec:
         _check_address(mirror)
     if spec.local_prefix:
         parse_repository(spec.local_prefix)
-    if spec.ca_pem and "-----BEGIN CERTIFICATE-----" not in spec.ca_pem:
-        raise malformed("CA_MALFORMED", "a source's CA is PEM certificates")
+    if spec.ca_pem:
+        _check_ca(spec.ca_pem)
     return replace(spec, needs_credential=False)
+
+
+def _check_ca(pem: str) -> None:
+    try:
+        x509.load_pem_x509_certificates(pem.encode())
+    except ValueError as error:
+        raise malformed("CA_MALFORMED", "a source's CA is PEM certificates") from error
 
 
 def _check_artifact(artifact: Artifact) -> Artifact:
@@ -195,7 +206,18 @@ def _check_policy(spec: PolicySpec) -> PolicySpec:
     names = [authority.name for authority in spec.authorities]
     if len(names) != len(set(names)) or not all(names):
         raise malformed("AUTHORITY_MALFORMED", "each authority of a policy has a name of its own")
+    for authority in spec.authorities:
+        for key in authority.public_keys_pem:
+            _check_key(key, authority.name)
     return spec
+
+
+def _check_key(pem: str, authority: str) -> None:
+    """Refuse what is no public key at all; which kinds count is the satellite's verdict."""
+    try:
+        load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise malformed("KEY_MALFORMED", "an authority's key is a PEM public key", subject=authority[:80]) from error
 
 
 def _check_block(spec: BlockSpec) -> BlockSpec:
