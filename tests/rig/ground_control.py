@@ -61,10 +61,7 @@ class Member:
     async def channel(self, *options: tuple[str, str | int]) -> AsyncIterator[grpc.aio.Channel]:
         """Open a channel with this identity, Ground Control's exact ID verified."""
         source = TrustedIdentity(self.material, self.place.trust_domain)
-        async with (
-            Bridge(self.place.address, expected=self.place.ground_control, source=source, now=_now) as bridge,
-            bridge.channel(*options) as channel,
-        ):
+        async with spoken_to(self.place.address, self.place.ground_control, source, *options) as channel:
             yield channel
 
     @asynccontextmanager
@@ -83,6 +80,18 @@ class TrustedIdentity(HeldIdentity):
 
     def roots(self, trust_domain: str) -> tuple[bytes, ...]:
         return self._roots if trust_domain == self._trust_domain else ()
+
+
+@asynccontextmanager
+async def spoken_to(
+    address: str, expected: str, source: HeldIdentity, *options: tuple[str, str | int]
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to a Ground Control whose exact ID is verified."""
+    async with (
+        Bridge(address, expected=expected, source=source, now=_now) as bridge,
+        bridge.channel(*options) as channel,
+    ):
+        yield channel
 
 
 async def join(text: str, directory: Path) -> Member:

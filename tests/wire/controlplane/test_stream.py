@@ -16,7 +16,7 @@ from controlplane.domain.specs import PolicySpec
 from fleet.digests import scope_digest, state_digest
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
-from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm
+from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually
 from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, held_after, refusal, satellite_id
 
 UPDATE = list[state_pb2.StreamStateResponse]
@@ -270,3 +270,15 @@ async def test_a_stream_without_a_subscribe_is_refused(site: Site) -> None:
     error = await refusal(stream.call.read())
     assert error.reason == "SUBSCRIBE_MISSING"
     assert await stream.call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_reader_that_stops_reading_is_cut_when_its_time_is_up(site: Site, boot_id: bytes) -> None:
+    await site.satellite("kiosk-1")
+    globs = [f"hub/{number}/{'x' * 200}/**" for number in range(900)]
+    for batch in range(8):
+        await site.fleet.apply(ADMIN, [a_policy(f"p{batch}-{number}", *globs) for number in range(12)])
+    stream = await opened(site, "kiosk-1", boot_id)  # 17 MB: more than flow control lets through unread
+    await eventually(lambda: len(site.listener.board) == 1)
+    await site.fleet.revoke(ADMIN, "kiosk-1")
+    await eventually(lambda: len(site.listener.board) == 0, within_s=8)
+    stream.call.cancel()
