@@ -1,9 +1,10 @@
 """Bringing one blob from a source to the site's registry, and going on where it was cut.
 
-Nothing is spooled: the registry's own open upload keeps what has come. Bytes go over in segments that are
-held in memory, since Zot drops an upload with all that it had when a request to it breaks off, and a cut at
-the source must cost no more than the cut. What was hashed before a restart cannot be hashed again, so the last
-word on the digest is the registry's, which checks it in `finish`; within one run we check it too, before.
+Nothing is spooled: the registry's own open upload keeps what has come. A registry that keeps an upload when a
+request to it breaks off gets the bytes as they come; Zot drops it with all that it had, and gets them in segments
+that are held in memory, for a cut at the source must cost no more than the cut. What was hashed before a restart
+cannot be hashed again, so the last word on the digest is the registry's, which checks it in `finish`; within one
+run we check it too, before.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from edge.app.ports import SiteRegistry, TransferLog, Upload, Upstream
+from edge.app.segment import Segment
 from edge.domain.content import Descriptor
 from fleet.errors import FleetError, Kind
 from fleet.reference import digest_of
 
 WHOLE_BYTES = 1024 * 1024
 """Up to here a blob is sent in one request, and begun anew when it is cut."""
-SEGMENT_BYTES = 8 * 1024 * 1024
-"""The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
-SEGMENT_S = 0.1
-"""The longest that bytes are held: what a kill -9 costs of a transfer, on any link."""
-
 _ATTEMPTS = 5
 """Failures in a row, without a byte gained, before an image is put off to another time."""
 _FIRST_PAUSE_S = 0.2
+_SETTLE_S = 2.0
+_POLL_S = 0.02
 _WORTH_ANOTHER = frozenset({"SOURCE_CUT", "SOURCE_UNREACHABLE", "RANGE_IGNORED", "UPLOAD_LOST"})
 _AFRESH = frozenset({"RANGE_IGNORED", "UPLOAD_LOST"})
 _POINTLESS = frozenset({"DIGEST_MISMATCH", "BODY_TRUNCATED", "REGISTRY_FULL"})
@@ -101,12 +100,8 @@ class Landing:
         content = bytearray()
         if self._blob.size_bytes:
             with upstream.blob(repository, self._blob.digest) as chunks:
-                for chunk in chunks:
+                for chunk in self._checked(chunks, 0):
                     content += chunk
-                    self._check_length(len(content))
-                    self._count(chunk)
-        if len(content) < self._blob.size_bytes:
-            raise self._truncated(len(content))
         whole = bytes(content)
         if digest_of(whole) != self._blob.digest:
             raise self._mismatch()
@@ -126,24 +121,68 @@ class Landing:
 
     def _pump(self, upstream: Upstream, repository: str, upload: Upload) -> None:
         """Move bytes until the end, or until the source breaks off: what came by then is kept."""
-        segment = _Segment()
-        at = upload.offset
+        with upstream.blob(repository, self._blob.digest, offset=upload.offset) as chunks:
+            checked = self._checked(chunks, upload.offset)
+            if self._site.capabilities.keeps_cut_uploads:
+                self._pour(checked, upload)
+            else:
+                self._ladle(checked)
+
+    def _checked(self, chunks: Iterator[bytes], at: int) -> Iterator[bytes]:
+        """Pass on what comes, as long as it is no more and in the end no less than the manifest says."""
+        for chunk in chunks:
+            at += len(chunk)
+            if at > self._blob.size_bytes:
+                raise self._mismatch()
+            self._count(chunk)
+            yield chunk
+        if at < self._blob.size_bytes:
+            raise self._truncated(at)
+
+    def _pour(self, chunks: Iterator[bytes], upload: Upload) -> None:
+        """Send in one request as it comes: each request costs Distribution a write through to the disk."""
+        sent = upload.offset
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal sent
+            for chunk in chunks:
+                if self._hash:
+                    self._hash.update(chunk)
+                sent += len(chunk)
+                yield chunk
+
         try:
-            with upstream.blob(repository, self._blob.digest, offset=at) as chunks:
-                for chunk in chunks:
-                    at += len(chunk)
-                    self._check_length(at)
-                    if segment.is_due(len(chunk)):
-                        self._append(segment.taken())
-                    segment.add(chunk)
-                    self._count(chunk)
+            self._upload = self._site.stream(upload, hashed(), size_bytes=self._blob.size_bytes - sent)
+        except FleetError as error:
+            if error.reason != "TRANSFER_STOPPED":
+                self._settle(upload, sent)
+            raise
+
+    def _settle(self, upload: Upload, sent: int) -> None:
+        """Wait until the registry has noticed that a request broke off and put away what came with it."""
+        deadline = time.monotonic() + _SETTLE_S
+        found = self._site.resume(upload.location)
+        while found and found.offset != sent and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
+            found = self._site.resume(upload.location)
+        if found is None:
+            self._abandon()
+        elif found.offset != sent:
+            self._hash = None  # what was hashed is not what is there: the registry's check has to do
+        self._upload = found
+
+    def _ladle(self, chunks: Iterator[bytes]) -> None:
+        """Send in segments, each a request of its own that no cut at the source can break off."""
+        segment = Segment()
+        try:
+            for chunk in chunks:
+                if segment.is_due(len(chunk)):
+                    self._append(segment.taken())
+                segment.add(chunk)
         except FleetError as error:
             if error.reason not in _POINTLESS:
                 self._append(segment.taken())
             raise
         self._append(segment.taken())
-        if at < self._blob.size_bytes:
-            raise self._truncated(at)
 
     def _append(self, segment: memoryview) -> None:
         if not segment:
@@ -184,10 +223,6 @@ class Landing:
             raise _stopped()
         self._progress(len(chunk))
 
-    def _check_length(self, length: int) -> None:
-        if length > self._blob.size_bytes:
-            raise self._mismatch()
-
     def _mismatch(self) -> FleetError:
         text = "the source's blob is not what its digest says"
         return FleetError(Kind.CORRUPT, "DIGEST_MISMATCH", text, subject=self._blob.digest)
@@ -196,31 +231,6 @@ class Landing:
         detail = f"{length} of {self._blob.size_bytes} bytes"
         text = "the source's blob is shorter than its manifest says"
         return FleetError(Kind.CORRUPT, "BODY_TRUNCATED", text, subject=self._blob.digest, detail=detail)
-
-
-class _Segment:
-    """What came and was not sent on yet, in one buffer: fresh memory for each piece costs more than copying."""
-
-    def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(SEGMENT_BYTES))
-        self._filled = 0
-        self._since = time.monotonic()
-
-    def is_due(self, coming: int) -> bool:
-        """Say whether to send on what is here before `coming` bytes are added."""
-        is_old = self._filled > 0 and time.monotonic() - self._since > SEGMENT_S
-        return is_old or self._filled + coming > SEGMENT_BYTES
-
-    def add(self, chunk: bytes) -> None:
-        self._buffer[self._filled : self._filled + len(chunk)] = chunk
-        self._filled += len(chunk)
-
-    def taken(self) -> memoryview:
-        """Take what is here; it holds until the next is added."""
-        taken = self._buffer[: self._filled]
-        self._filled = 0
-        self._since = time.monotonic()
-        return taken
 
 
 def _stopped() -> FleetError:

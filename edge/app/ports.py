@@ -69,6 +69,8 @@ class Capabilities:
     """It wants each absent child's bytes as a blob before it takes the index (Zot)."""
     keeps_untagged: bool
     """A manifest stays when its last tag moves or goes (Zot's does not)."""
+    keeps_cut_uploads: bool
+    """An upload keeps what came when a request to it breaks off (Zot drops it whole)."""
     gc: Gc
     sole_writer: bool
     """Nobody but the satellite can write: what is there and not admitted is foreign (`exclusive`)."""
@@ -110,8 +112,14 @@ class SiteRegistry(Protocol):
     def append(self, upload: Upload, segment: memoryview) -> Upload:
         """Send the next bytes in one request.
 
-        A segment is held whole in memory because Zot drops an upload, with all that it had, when a request
-        breaks off (measured): what a cut at the source interrupts must not be a request to the registry.
+        A segment is held whole in memory for registries that drop an upload, with all that it had, when a
+        request breaks off: what a cut at the source interrupts must not be a request to the registry.
+        """
+
+    def stream(self, upload: Upload, chunks: Iterator[bytes], *, size_bytes: int) -> Upload:
+        """Send the next `size_bytes` bytes in one request as they come, where cut uploads are kept.
+
+        Whatever `chunks` raises goes through; `resume` then says what has arrived.
         """
 
     def cancel(self, upload: Upload) -> None:

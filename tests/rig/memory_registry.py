@@ -25,7 +25,7 @@ class MemorySource:
         self.manifests: dict[Key, RawManifest] = {}
         self.blobs: dict[Digest, bytes] = {}
         self.breaks: list[FleetError] = []
-        self.asked = 0
+        self.received = 0
 
     def add(self, layer: bytes, *, architecture: str = "amd64") -> RawManifest:
         config = json.dumps({"os": "linux", "architecture": architecture, "x": os.urandom(4).hex()}).encode()
@@ -44,21 +44,26 @@ class MemorySource:
 
     @contextmanager
     def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
-        self.asked += 1
         content = self.blobs[digest][offset:]
         pieces = [content[at : at + 200_000] for at in range(0, len(content), 200_000)]
         yield self._pieces(pieces, self.breaks.pop(0) if self.breaks else None)
 
-    @staticmethod
-    def _pieces(pieces: list[bytes], error: FleetError | None) -> Iterator[bytes]:
+    def _pieces(self, pieces: list[bytes], error: FleetError | None) -> Iterator[bytes]:
+        for piece in pieces[: len(pieces) // 2] if error else pieces:
+            self.received += len(piece)
+            yield piece
         if error:
-            yield from pieces[: len(pieces) // 2]
             raise error
-        yield from pieces
 
 
 EXCLUSIVE = Capabilities(
-    referrers=False, sparse_index=True, child_blobs=False, keeps_untagged=True, gc=Gc.NONE, sole_writer=True
+    referrers=False,
+    sparse_index=True,
+    child_blobs=False,
+    keeps_untagged=True,
+    keeps_cut_uploads=False,
+    gc=Gc.NONE,
+    sole_writer=True,
 )
 
 
@@ -115,6 +120,15 @@ class MemorySite:
         content = self.uploads[upload.location]
         assert upload.offset == len(content)
         content += segment
+        return Upload(upload.location, len(content))
+
+    def stream(self, upload: Upload, chunks: Iterator[bytes], *, size_bytes: int) -> Upload:
+        self._write()
+        content = self.uploads[upload.location]
+        assert upload.offset == len(content)
+        for chunk in chunks:
+            content += chunk
+        assert len(content) == upload.offset + size_bytes
         return Upload(upload.location, len(content))
 
     def cancel(self, upload: Upload) -> None:

@@ -5,7 +5,7 @@ HTTP/1.1 and stock urllib3 on purpose: over TLS it takes half of the CPU of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import cast
@@ -46,7 +46,8 @@ class Request:
     repository: str
     actions: str = "pull"
     headers: Mapping[str, str] | None = None
-    body: bytes | memoryview | None = None
+    body: bytes | memoryview | Iterator[bytes] | None = None
+    """An iterator is sent once, with the Content-Length among the headers."""
 
 
 class Client:

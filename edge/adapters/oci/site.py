@@ -9,6 +9,7 @@ Source: OCI distribution specification 1.1, sections "Push" and "Content Managem
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -141,6 +142,15 @@ class OciSite:
         self._expect_upload(response, {202, 204})
         return Upload(self._location(response, otherwise=upload.location), end)
 
+    def stream(self, upload: Upload, chunks: Iterator[bytes], *, size_bytes: int) -> Upload:
+        """Send the next `size_bytes` bytes in one request as they come."""
+        end = upload.offset + size_bytes
+        span = {"Content-Range": f"{upload.offset}-{end - 1}", "Content-Length": str(size_bytes)}
+        response = self._send("PATCH", upload.location, headers={**_OCTETS, **span}, body=chunks)
+        discard(response)
+        self._expect_upload(response, {202, 204})
+        return Upload(self._location(response, otherwise=upload.location), end)
+
     def cancel(self, upload: Upload) -> None:
         """Drop an upload and its bytes."""
         response = self._send("DELETE", upload.location)
@@ -250,7 +260,7 @@ class OciSite:
         location: str,
         *,
         headers: dict[str, str] | None = None,
-        body: bytes | memoryview | None = None,
+        body: bytes | memoryview | Iterator[bytes] | None = None,
     ) -> BaseHTTPResponse:
         repository = location.removeprefix("/v2/").partition("/blobs/uploads/")[0]
         return self._client.send(Request(method, location, repository, _WRITE, headers, body))

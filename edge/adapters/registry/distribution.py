@@ -26,7 +26,13 @@ from edge.app.ports import Capabilities, Credential, Gc, SiteRegistry
 from fleet.errors import FleetError, Kind
 
 CAPABILITIES = Capabilities(
-    referrers=False, sparse_index=True, child_blobs=False, keeps_untagged=True, gc=Gc.EXCLUSIVE, sole_writer=True
+    referrers=False,
+    sparse_index=True,
+    child_blobs=False,
+    keeps_untagged=True,
+    keeps_cut_uploads=True,
+    gc=Gc.EXCLUSIVE,
+    sole_writer=True,
 )
 
 

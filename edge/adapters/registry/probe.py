@@ -34,7 +34,13 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
         FleetError: UNAVAILABLE `REGISTRY_UNREACHABLE`; REFUSED `REGISTRY_REFUSED` where it does not let us write.
     """
     cautious = Capabilities(
-        referrers=False, sparse_index=False, child_blobs=False, keeps_untagged=False, gc=Gc.NONE, sole_writer=False
+        referrers=False,
+        sparse_index=False,
+        child_blobs=False,
+        keeps_untagged=False,
+        keeps_cut_uploads=False,
+        gc=Gc.NONE,
+        sole_writer=False,
     )
     site = OciSite(client, cautious, NoShelf(), prefix=prefix)
     sparse = _takes(site, _index())
@@ -47,7 +53,8 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
         referrers=_lists_referrers(client, prefix),
         sparse_index=sparse,
         child_blobs=child_blobs,
-        keeps_untagged=False,  # not worth a probe: the doubt costs a few requests when a tag moves
+        keeps_cut_uploads=False,
+        keeps_untagged=False,  # neither is worth a probe: the doubt costs a few requests when a tag moves
         gc=Gc.NONE,
         sole_writer=False,
     )

@@ -26,7 +26,13 @@ from fleet.errors import FleetError, Kind
 _WHOLE_REQUEST = "6h"
 
 CAPABILITIES = Capabilities(
-    referrers=True, sparse_index=False, child_blobs=True, keeps_untagged=False, gc=Gc.ONLINE, sole_writer=True
+    referrers=True,
+    sparse_index=False,
+    child_blobs=True,
+    keeps_untagged=False,
+    keeps_cut_uploads=False,
+    gc=Gc.ONLINE,
+    sole_writer=True,
 )
 
 

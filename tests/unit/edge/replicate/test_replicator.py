@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from edge.app.footprint import Footprint, footprint
-from edge.app.ports import Capabilities, Gc
 from edge.app.replicate import Replicator
 from edge.domain.admission import Admission
 from edge.domain.content import Image, Index, read_manifest
@@ -61,9 +60,7 @@ def image_with_everything(world: World) -> Admission:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
 def test_a_crash_before_any_write_leaves_nothing_half_and_nothing_unknown(shared: bool) -> None:
-    capabilities = Capabilities(
-        referrers=False, sparse_index=True, child_blobs=False, keeps_untagged=True, gc=Gc.NONE, sole_writer=not shared
-    )
+    capabilities = replace(EXCLUSIVE, sole_writer=not shared)
     for crash_at in range(40):
         world = World(site=MemorySite(capabilities))
         admitted = image_with_everything(world)
@@ -121,6 +118,15 @@ def test_a_cut_source_is_asked_again_from_where_it_broke() -> None:
     world.source.breaks = [cut, cut]
     world.publish(admission(world.source, REPOSITORY, image, "v1"))
     assert world.site.head(REPOSITORY, "v1") == image.digest
+
+
+def test_a_registry_that_keeps_cut_uploads_gets_the_bytes_as_they_come() -> None:
+    world = World(site=MemorySite(replace(EXCLUSIVE, keeps_cut_uploads=True)))
+    image = world.source.add(os.urandom(4_000_000))
+    world.source.breaks = [FleetError(Kind.UNAVAILABLE, "SOURCE_CUT", "cut")]
+    world.publish(admission(world.source, REPOSITORY, image, "v1"))
+    assert world.site.head(REPOSITORY, "v1") == image.digest
+    assert world.source.received < 4_100_000
 
 
 def test_a_source_without_ranges_is_begun_anew() -> None:
