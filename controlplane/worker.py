@@ -68,7 +68,7 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             background = (
                 tasks.create_task(opened.fleet.run(), name="fleet"),
-                tasks.create_task(fleet.board.run(), name="board"),
+                tasks.create_task(fleet.run(), name="streams"),
                 tasks.create_task(_tune_collector(), name="collector"),
             )
             await fleet.start(settings.listen)

@@ -6,7 +6,6 @@ Serialized protobuf messages concatenate: head bytes followed by body bytes are 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -16,8 +15,6 @@ from fleet.position import Position
 from fleet.v1 import state_pb2 as pb
 
 CHUNK_BYTES = 256 * 1024
-MAX_CACHED_BYTES = 64 * 1024 * 1024
-"""Deltas kept to be shared: the newest steps of the scopes that change."""
 
 
 def head(sequence: int, position: Position | None, at: datetime, *, complete: bool) -> bytes:
@@ -89,34 +86,3 @@ def resume_at(staged: Staged | None, delta: bytes) -> int:
     if staged is None or staged.received_bytes > len(delta):
         return 0
     return staged.received_bytes if staged.delta_digest == hashlib.sha256(delta).digest() else 0
-
-
-Step = tuple[str, bytes, int, int]
-"""(scope, from digest, to generation, precedence): a step that is the same for every satellite that makes it."""
-
-
-class SharedParts:
-    """The parts of deltas by step, the least recently used dropped first; bounded by bytes."""
-
-    def __init__(self, most_bytes: int = MAX_CACHED_BYTES) -> None:
-        self._most = most_bytes
-        self._held: OrderedDict[Step, tuple[bytes, ...]] = OrderedDict()
-        self._size = 0
-
-    def get(self, step: Step) -> tuple[bytes, ...] | None:
-        """Find a step's parts."""
-        found = self._held.get(step)
-        if found is not None:
-            self._held.move_to_end(step)
-        return found
-
-    def put(self, step: Step, parts: tuple[bytes, ...]) -> None:
-        """Keep a step's parts, if they are not larger than all that may be kept."""
-        size = sum(map(len, parts))
-        if step in self._held or size > self._most:
-            return
-        self._held[step] = parts
-        self._size += size
-        while self._size > self._most:
-            _, dropped = self._held.popitem(last=False)
-            self._size -= sum(map(len, dropped))

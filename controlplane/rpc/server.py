@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,9 +17,9 @@ from controlplane.app.fleet import Fleet
 from controlplane.rpc.attestation_service import AttestService, BootstrapService
 from controlplane.rpc.authorization import Listener
 from controlplane.rpc.board import Board
+from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.credentials import ServerIdentity
 from controlplane.rpc.fleet_service import FleetService, Invitation
-from controlplane.rpc.frames import SharedParts
 from controlplane.rpc.gate import Gate, identify_anyone
 from controlplane.rpc.guard import MAX_OPERATOR_BYTES, Guard
 from controlplane.rpc.health_service import HealthService
@@ -83,7 +84,8 @@ class FleetListener:
             reconnect_window=pace.reconnect_window,
             now=now,
         )
-        state = StateService(StreamParts(fleet, self.board, SharedParts(), now))
+        self._consultant = Consultant(fleet)
+        state = StateService(StreamParts(fleet, self.board, self._consultant, SharedParts(), now))
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))
@@ -93,6 +95,12 @@ class FleetListener:
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(operators, self.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+
+    async def run(self) -> None:
+        """Do what open streams need, until cancelled: follow the log, patrol, consult the store."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.board.run())
+            tasks.create_task(self._consultant.run())
 
     async def start(self, address: str) -> int:
         """Listen: `host:port → port`.

@@ -23,6 +23,7 @@ from controlplane.domain.status import Report, SessionKey
 from controlplane.rpc import frames
 from controlplane.rpc.board import Board, OpenStream, revocation
 from controlplane.rpc.caller import Caller
+from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
@@ -47,7 +48,8 @@ class StreamParts:
 
     fleet: Fleet
     board: Board
-    shared: frames.SharedParts
+    consultant: Consultant
+    shared: SharedParts
     now: Callable[[], datetime]
 
 
@@ -183,7 +185,7 @@ class _Pump:
         return None
 
     async def _consult(self, consult: table.Consult) -> table.Event:
-        desired = await self._parts.fleet.desired(self.stream.session.satellite)
+        desired = await self._parts.consultant.desired(self.stream.session.satellite)
         if desired.lifecycle is Lifecycle.REVOKED:
             return revocation()
         self._parts.board.watch_scopes(self.stream, (binding.scope for binding in desired.bindings))
@@ -201,7 +203,7 @@ class _Pump:
             held = consult.held.get(binding.scope)
             if held is None or held == binding.digest:
                 continue
-            if not held or not await self._parts.fleet.knows(binding.scope, held):
+            if not held or not await self._parts.consultant.knows(binding.scope, held):
                 unknown.add(binding.scope)
         return frozenset(unknown)
 
@@ -227,16 +229,14 @@ class _Pump:
     async def _delta(
         self, binding: table.Binding, from_digest: bytes | None, staged: table.Staged | None
     ) -> tuple[bytes, ...]:
+        async def make() -> tuple[bytes, ...]:
+            delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+            return frames.delta_parts(binding, from_digest, delta, offset=frames.resume_at(staged, delta))
+
+        if staged is not None:
+            return await make()
         step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
-        shared = self._parts.shared.get(step) if staged is None else None
-        if shared is not None:
-            return shared
-        delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
-        offset = frames.resume_at(staged, delta)
-        bodies = frames.delta_parts(binding, from_digest, delta, offset=offset)
-        if offset == 0:
-            self._parts.shared.put(step, bodies)
-        return bodies
+        return await self._parts.shared.get(step, make)
 
     async def _record(self, report: object) -> None:
         if isinstance(report, Report):

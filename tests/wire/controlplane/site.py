@@ -130,7 +130,7 @@ async def serving(realm: Realm, opened: Opened, *, url: str, private: Path) -> A
     bootstrap = BootstrapListener(registrar, identity, challenge_secret=CHALLENGE_SECRET, now=utc_now)
     site = Site(realm, source, opened.fleet, listener, url, private)
     async with asyncio.TaskGroup() as tasks:
-        background = [tasks.create_task(opened.fleet.run()), tasks.create_task(listener.board.run())]
+        background = [tasks.create_task(opened.fleet.run()), tasks.create_task(listener.run())]
         site.port = await listener.start("127.0.0.1:0")
         site.bootstrap_port = await bootstrap.start("127.0.0.1:0")
         try:

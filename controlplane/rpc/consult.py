@@ -1,0 +1,146 @@
+"""The store as a thousand streams ask it at once: questions of one moment become one query, answers are shared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
+
+from controlplane.app.fleet import Fleet
+from controlplane.domain.state import Desired
+from fleet.errors import FleetError, Kind
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 500
+"""Satellites in one query."""
+MAX_KNOWN = 10_000
+"""Pairs of scope and digest that are remembered as known; a generation never changes."""
+
+
+class Consultant:
+    """Answers what satellites should hold, many in one query."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._asked: dict[str, asyncio.Future[Desired]] = {}
+        self._stirred = asyncio.Event()
+        self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    async def desired(self, satellite: str) -> Desired:
+        """Compute what a satellite should hold, no earlier than now.
+
+        Raises:
+            FleetError: UNKNOWN `SATELLITE_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+        asked = self._asked.get(satellite)
+        if asked is None:
+            asked = self._asked[satellite] = asyncio.get_running_loop().create_future()
+            self._stirred.set()
+        return await asyncio.shield(asked)  # another stream of the same satellite may wait for it, too
+
+    async def knows(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope ever had this digest."""
+        key = (scope, digest)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return True
+        if not await self._fleet.knows(scope, digest):
+            return False
+        self._known[key] = None
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return True
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            await self._stirred.wait()
+            names = list(self._asked)[:BATCH]
+            batch = {name: self._asked.pop(name) for name in names}
+            if not self._asked:
+                self._stirred.clear()
+            await self._answer(batch)
+
+    async def _answer(self, batch: dict[str, asyncio.Future[Desired]]) -> None:
+        try:
+            found = await self._fleet.desired_of(list(batch))
+        except FleetError as error:
+            _fail(batch.values(), error)
+            return
+        except Exception as error:  # noqa: BLE001 - a defect ends the streams that asked, not the process
+            _log.error("consultation.failed", exc_info=error)
+            _fail(
+                batch.values(), FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
+            )
+            return
+        for name, future in batch.items():
+            if future.done():
+                continue
+            if name in found:
+                future.set_result(found[name])
+            else:
+                _fail((future,), _unknown(name))
+
+
+def _unknown(name: str) -> FleetError:
+    return FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=name[:80])
+
+
+def _fail(futures: Collection[asyncio.Future[Desired]], error: FleetError) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # seen, even where the stream that asked is gone
+
+
+Step = tuple[str, bytes, int, int]
+"""(scope, from digest, to generation, precedence): a step that is the same for every satellite that makes it."""
+
+MAX_CACHED_BYTES = 64 * 1024 * 1024
+"""Deltas kept to be shared: the newest steps of the scopes that change."""
+
+
+class SharedParts:
+    """The parts of deltas by step, made once for all streams; the least recently used go first, bounded by bytes."""
+
+    def __init__(self, most_bytes: int = MAX_CACHED_BYTES) -> None:
+        self._most = most_bytes
+        self._held: OrderedDict[Step, tuple[bytes, ...]] = OrderedDict()
+        self._size = 0
+        self._making: dict[Step, asyncio.Lock] = {}
+
+    async def get(self, step: Step, make: Callable[[], Awaitable[tuple[bytes, ...]]]) -> tuple[bytes, ...]:
+        """Find a step's parts, or have them made by the first who asks while the others wait."""
+        found = self._find(step)
+        if found is not None:
+            return found
+        lock = self._making.setdefault(step, asyncio.Lock())
+        try:
+            async with lock:
+                found = self._find(step)
+                if found is None:
+                    found = await make()
+                    self._keep(step, found)
+                return found
+        finally:
+            if self._making.get(step) is lock and not lock.locked():
+                del self._making[step]
+
+    def _find(self, step: Step) -> tuple[bytes, ...] | None:
+        found = self._held.get(step)
+        if found is not None:
+            self._held.move_to_end(step)
+        return found
+
+    def _keep(self, step: Step, parts: tuple[bytes, ...]) -> None:
+        size = sum(map(len, parts))
+        if step in self._held or size > self._most:
+            return
+        self._held[step] = parts
+        self._size += size
+        while self._size > self._most:
+            _, dropped = self._held.popitem(last=False)
+            self._size -= sum(map(len, dropped))
