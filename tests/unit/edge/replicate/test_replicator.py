@@ -16,7 +16,7 @@ from edge.domain.content import Image, Index, read_manifest
 from fleet.errors import FleetError, Kind
 from tests.rig.dossiers import admission, referrer, signature
 from tests.rig.memory_journal import MemoryJournal
-from tests.rig.memory_registry import REPOSITORY, Crash, MemorySite, MemorySource
+from tests.rig.memory_registry import EXCLUSIVE, REPOSITORY, Crash, MemorySite, MemorySource
 from tests.rig.registries import index_manifest
 
 
