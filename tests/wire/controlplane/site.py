@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from controlplane.adapters.opening import Opened
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import EntityKind, Upsert
 from controlplane.domain.entities import Operator, Role
+from controlplane.ports import Reserved, reserve
 from controlplane.rpc.credentials import ServerIdentity
 from controlplane.rpc.fleet_service import Invitation
 from controlplane.rpc.server import BootstrapListener, FleetListener, Pace
@@ -109,9 +110,20 @@ class Site:
 @asynccontextmanager
 async def serving(realm: Realm, opened: Opened, *, url: str, private: Path) -> AsyncIterator[Site]:
     """Run both listeners on free ports."""
+    with ExitStack() as stack:
+        ports = stack.enter_context(reserve("127.0.0.1:0")), stack.enter_context(reserve("127.0.0.1:0"))
+        async with _serving(realm, opened, ports, url=url, private=private) as site:
+            yield site
+
+
+@asynccontextmanager
+async def _serving(
+    realm: Realm, opened: Opened, ports: tuple[Reserved, Reserved], *, url: str, private: Path
+) -> AsyncIterator[Site]:
+    fleet_port, bootstrap_port = ports
     source = HeldIdentity(realm.material(GROUND_CONTROL, dns_names=("localhost",)), realm.bundle)
     identity = ServerIdentity(source, expected=GROUND_CONTROL, trust_domain=TRUST_DOMAIN)
-    invitation = Invitation("127.0.0.1:1", "127.0.0.1:2", GROUND_CONTROL, lambda: identity.roots)
+    invitation = Invitation(bootstrap_port.address, fleet_port.address, GROUND_CONTROL, lambda: identity.roots)
     listener = FleetListener(
         opened.fleet,
         identity,
@@ -131,8 +143,8 @@ async def serving(realm: Realm, opened: Opened, *, url: str, private: Path) -> A
     site = Site(realm, source, opened.fleet, listener, url, private)
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(opened.fleet.run()), tasks.create_task(listener.run())]
-        site.port = await listener.start("127.0.0.1:0")
-        site.bootstrap_port = await bootstrap.start("127.0.0.1:0")
+        site.port = await listener.start(fleet_port.address)
+        site.bootstrap_port = await bootstrap.start(bootstrap_port.address)
         try:
             yield site
         finally:
