@@ -42,7 +42,7 @@ class GroupWriter:
         self._lock = threading.Lock()
 
     async def write(self, work: Callable[[Session], T]) -> T:
-        """Run a write in a commit shared with others.
+        """Run a write in a commit shared with others. Where the work raises a FleetError it has written nothing.
 
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
@@ -77,8 +77,7 @@ def _run(batch: list[_Waiting], session: Session) -> None:
     for waiting in batch:
         waiting.result = waiting.error = None  # a transaction that lost a race is run again
         try:
-            with session.begin_nested():
-                waiting.result = waiting.work(session)
+            waiting.result = waiting.work(session)
         except FleetError as error:
             waiting.error = error
 

@@ -60,7 +60,7 @@ def open_session(session: Session, worker: str, opened: SessionKey, agent_versio
     held = Held(row.boot_id, row.session, tuple(bytes.fromhex(boot) for boot in row.earlier_boots))
     taken = take_over(held, opened.boot_id, opened.number)
     superseded = None
-    if row.worker and row.worker in live_workers(session, at):
+    if row.worker == worker or (row.worker and row.worker in live_workers(session, at)):
         superseded = SessionKey(row.satellite, row.boot_id, row.session)
         if row.worker != worker:
             session.merge(
@@ -74,12 +74,6 @@ def open_session(session: Session, worker: str, opened: SessionKey, agent_versio
     if taken.duplicate:
         row.duplicate_at = at
     session.add(row)
-    if session.get(WorkerRow, worker) is None:
-        session.add(WorkerRow(id=worker, seen_at=at))
-    report = session.get(ReportRow, opened.satellite)
-    if report is not None:
-        report.sequence = 0  # sequences count within a session
-        session.add(report)
     return Opened(superseded, taken.duplicate)
 
 
@@ -106,21 +100,26 @@ def record_report(session: Session, key: SessionKey, report: Report, at: datetim
     held = session.get(ReportRow, key.satellite)
     if row is None or (row.boot_id, row.session) != (key.boot_id, key.number):
         return False
-    if held is not None and report.sequence <= held.sequence:
-        return False
+    same_session = held is not None and (held.boot_id, held.session) == (key.boot_id, key.number)
+    if same_session and held is not None and report.sequence <= held.sequence:
+        return False  # sequences count within a session
     row.last_seen_at = row.changed_at = at
     session.add(row)
     kept = replace(report, exceptions=report.exceptions[:MAX_EXCEPTIONS])
-    session.exec(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == key.satellite))
-    session.merge(_report_row(key.satellite, kept))
-    session.flush()
-    session.add_all(_exception_rows(key.satellite, kept))
+    if held is not None:
+        session.exec(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == key.satellite))
+    session.merge(_report_row(key, kept))
+    if kept.exceptions:
+        session.flush()
+        session.add_all(_exception_rows(key.satellite, kept))
     return True
 
 
-def _report_row(satellite: str, report: Report) -> ReportRow:
+def _report_row(key: SessionKey, report: Report) -> ReportRow:
     return ReportRow(
-        satellite=satellite,
+        satellite=key.satellite,
+        boot_id=key.boot_id,
+        session=key.number,
         sequence=report.sequence,
         epoch=report.position.epoch if report.position else None,
         revision=report.position.revision if report.position else None,

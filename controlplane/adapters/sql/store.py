@@ -52,6 +52,7 @@ class SqlStore(ReadingStore):
         self.on_change = on_change
         self._deltas = DeltaCache()
         self._group = GroupWriter(database)
+        self._alive = False
 
     async def _write_log(
         self,
@@ -170,9 +171,12 @@ class SqlStore(ReadingStore):
         """Say that this process lives; forget what is too old to matter."""
         await self._database.write(lambda session: presence.beat(session, self._worker, at))
         await self._database.write(lambda session: log.forget_answers(session, at))
+        self._alive = True
 
     async def open_session(self, session: SessionKey, agent_version: str, at: datetime) -> Opened:
         """Make this the satellite's one session."""
+        if not self._alive:
+            await self.beat(at)
         return await self._group.write(
             lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at)
         )

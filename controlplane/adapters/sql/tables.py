@@ -253,6 +253,8 @@ class ReportRow(SQLModel, table=True):
 
     __tablename__ = "report"
     satellite: str = _key("satellite.name")
+    boot_id: bytes = Field(sa_type=LargeBinary)
+    session: int = Field(sa_type=BigInteger)
     sequence: int = Field(sa_type=BigInteger)
     epoch: int | None = Field(default=None, sa_type=BigInteger)
     revision: int | None = Field(default=None, sa_type=BigInteger)

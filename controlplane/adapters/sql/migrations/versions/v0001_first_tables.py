@@ -217,6 +217,8 @@ def upgrade() -> None:
     op.create_table(
         "report",
         sa.Column("satellite", NAME, nullable=False),
+        sa.Column("boot_id", sa.LargeBinary(), nullable=False),
+        sa.Column("session", sa.BigInteger(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=True),
         sa.Column("revision", sa.BigInteger(), nullable=True),
