@@ -10,6 +10,7 @@ from edge.app.footprint import Footprint, united
 from edge.app.journal import EditionStore
 from edge.app.judge import WantedArtifact, judge, rejudge
 from edge.app.ports import SiteRegistry, Upstream
+from edge.app.progress import ProgressBoard
 from edge.app.replicate import Replicator
 from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused
@@ -49,12 +50,15 @@ class Executor:
         editions: EditionStore,
         sources: Sources,
         enforced: Enforced,
+        *,
+        progress: ProgressBoard,
     ) -> None:
         self.enforced = enforced
         self._replicator = replicator
         self._site = site
         self._editions = editions
         self._sources = sources
+        self._progress = progress
         self._judged: dict[Edition, RuleVersions] = {}
 
     def judged_by(self, edition: Edition) -> RuleVersions:
@@ -120,7 +124,11 @@ class Executor:
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
         upstream = self._upstream(edition, self.enforced)
         self._editions.begin(edition)
-        self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found))
+        self._progress.begin(edition.name, sum(blob.size_bytes for blob in admission.blobs))
+        try:
+            self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found))
+        finally:
+            self._progress.end(edition.name)
         self._editions.publish(edition, tag)
 
     def _confirm(self, edition: Edition, admission: Admission) -> Admission:

@@ -18,6 +18,7 @@ from edge.adapters.registry.listener import Listener
 from edge.adapters.sources import SourceRegistries
 from edge.app.execute import Executor
 from edge.app.ports import SupervisedRegistry
+from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler, Standing
 from edge.app.replicate import Replicator
 from edge.domain.desired import enforce
@@ -138,7 +139,9 @@ async def local_site(
     replicator = Replicator(registry.site, journal.intents, journal.transfers)
     sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
-    executor = Executor(replicator, lambda: registry.site, journal.editions, sources, enforced)
+    executor = Executor(
+        replicator, lambda: registry.site, journal.editions, sources, enforced, progress=ProgressBoard()
+    )
     changed = asyncio.Event()
     reconciler = Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed.set)
     try:

@@ -121,6 +121,15 @@ class Holdings:
         """Remember a later one."""
         self._remember("clock_floor", floor.isoformat())
 
+    def is_revoked(self) -> bool:
+        """Say whether Ground Control has turned us away and not yet taken us back."""
+        return self._fact("revoked") == "yes"
+
+    def remember_revoked(self, *, is_revoked: bool) -> None:
+        """Remember it, so that a restart does not serve what it should not."""
+        if is_revoked != self.is_revoked():
+            self._remember("revoked", "yes" if is_revoked else "no")
+
     def _fact(self, name: str) -> str:
         rows = self._database.rows("SELECT value FROM fact WHERE name = ?", (name,))
         return next((str(row[0]) for row in rows), "")

@@ -1,0 +1,155 @@
+"""Ground Control over gRPC through the verified bridge: implements `edge.app.ground_control`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import grpc.aio
+
+from edge.adapters import wire
+from edge.app.ground_control import Attested, Hello, Link, Opening, SourceCredential, Stream
+from edge.app.ports import Credential
+from edge.domain.clock import Reading
+from edge.domain.health import Health
+from edge.domain.holding import Resource, ScopeDelta
+from edge.domain.report import Report
+from edge.domain.session import Received, Staged
+from fleet.bridge import Bridge
+from fleet.errors import FleetError
+from fleet.rpc_errors import from_rpc_error
+from fleet.svid import SvidSource, read_leaf
+from fleet.v1 import attestation_pb2, state_pb2
+from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
+from fleet.v1.health_pb2_grpc import HealthServiceStub
+from fleet.v1.state_pb2_grpc import StateServiceStub
+
+CALL_S = 20.0
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 15_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_retries", 0),
+)
+"""A dead link is found within 45 s; the server allows pings every 20 s."""
+
+Call = grpc.aio.StreamStreamCall[state_pb2.StreamStateRequest, state_pb2.StreamStateResponse]
+
+
+class BridgedGroundControl:
+    """Links to one Ground Control, whose SPIFFE ID the bridge verifies."""
+
+    def __init__(self, bridge: Bridge, source: SvidSource, hello: Hello) -> None:
+        self._bridge = bridge
+        self._source = source
+        self._hello = hello
+
+    @property
+    def svid_not_after(self) -> datetime | None:
+        """When the SVID ends that a connection opened now would present."""
+        material = self._source.svid()
+        return read_leaf(material.chain[0]).not_after if material else None
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Link]:
+        """Open a connection of its own."""
+        async with self._bridge.channel(*_KEEPALIVE) as channel:
+            yield _BridgedLink(channel, self._bridge, self._hello)
+
+
+class _BridgedLink:
+    def __init__(self, channel: grpc.aio.Channel, bridge: Bridge, hello: Hello) -> None:
+        self._channel = channel
+        self._bridge = bridge
+        self._hello = hello
+
+    async def attest(self, clock: Reading) -> Attested:
+        stub = AttestationServiceStub(self._channel)
+        request = attestation_pb2.AttestRequest(
+            boot_id=self._hello.boot_id,
+            agent_version=self._hello.agent_version,
+            capabilities=[state_pb2.CAPABILITY_RESUME_DELTA],
+            clock=wire.write_clock(clock),
+        )
+        try:
+            return wire.read_attested(await stub.Attest(request, timeout=CALL_S))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[Stream]:
+        stub = StateServiceStub(self._channel)
+        call = stub.StreamState()
+        try:
+            yield _BridgedStream(call, self)
+        finally:
+            call.cancel()
+
+    async def report_health(self, health: Health) -> timedelta:
+        stub = HealthServiceStub(self._channel)
+        try:
+            return wire.read_pace(await stub.ReportHealth(wire.write_health(health), timeout=CALL_S))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+
+    async def source_credential(self, source: str) -> SourceCredential:
+        stub = StateServiceStub(self._channel)
+        try:
+            answer = await stub.IssueSourceCredential(
+                state_pb2.IssueSourceCredentialRequest(source=source), timeout=CALL_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+        expires_at = answer.expires_at.ToDatetime(tzinfo=UTC) if answer.HasField("expires_at") else None
+        return SourceCredential(Credential(username=answer.username, password=answer.password), expires_at)
+
+    def translate(self, error: grpc.aio.AioRpcError) -> FleetError:
+        return self._translated(error)
+
+    def _translated(self, error: grpc.aio.AioRpcError) -> FleetError:
+        """Prefer the bridge's word on a connection that never came to be: gRPC knows only that it did not."""
+        if error.code() is grpc.StatusCode.UNAVAILABLE and self._bridge.last_error is not None:
+            return self._bridge.last_error
+        return from_rpc_error(error)
+
+
+class _BridgedStream:
+    def __init__(self, call: Call, link: _BridgedLink) -> None:
+        self._call = call
+        self._link = link
+
+    async def subscribe(self, opening: Opening) -> None:
+        hello = self._link._hello  # noqa: SLF001 - one adapter in two classes
+        await self._write(wire.write_subscribe(opening, hello.boot_id, hello.agent_version))
+
+    async def inventory(self, scope: str, resources: Iterable[Resource]) -> None:
+        for message in wire.write_inventory(scope, resources):
+            await self._write(message)
+
+    async def resync(self, scope: str, digest: bytes) -> None:
+        await self._write(wire.write_resync(scope, digest))
+
+    async def report(self, sequence: int, report: Report) -> None:
+        await self._write(wire.write_report(sequence, report))
+
+    async def receive(self) -> Received | None:
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise self._link.translate(error) from error
+        if not isinstance(message, state_pb2.StreamStateResponse):
+            return None
+        return wire.read_response(message)
+
+    def read_delta(self, staged: Staged, content: bytes) -> ScopeDelta:
+        return wire.read_delta(staged, content)
+
+    async def _write(self, message: state_pb2.StreamStateRequest) -> None:
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise self._link.translate(error) from error
+        except asyncio.InvalidStateError:
+            return  # the call has ended: reading says why

@@ -1,0 +1,406 @@
+"""Keeps the site's desired state current: the pump of `edge.domain.session` over links to Ground Control.
+
+    connect → Attest → StreamState → ... → at half the SVID's life: the next connection and stream, then drop this one
+
+A link that breaks costs nothing but time: what is held stays enforced, and the next stream goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from edge.app.ground_control import Attested, GroundControl, Lifecycle, Link, Opening, Stream
+from edge.app.journal import StateStore
+from edge.domain import session as table
+from edge.domain.clock import Reading
+from edge.domain.desired import Enforced, enforce
+from edge.domain.holding import Holding, Mismatch, apply, holding_digest
+from edge.domain.report import Report
+from edge.domain.session import Farewell, GoodbyeTold, Leave
+from fleet.errors import FleetError, Kind
+
+_log = structlog.get_logger(__name__)
+
+INBOX = 16
+FIRST_ANSWER_S = 30.0
+"""A server that has not answered a Subscribe by then is left."""
+IDENTITY_POLL_S = 0.2
+_SHORTEST = timedelta(milliseconds=200)
+_WINDOW = timedelta(seconds=5)
+_REPORT_PAUSE_S = 0.1
+"""Changes within this time are one report."""
+_REPORT_SPREAD = 0.05
+"""Of the reconnect window, which grows with the fleet: how far reports of one change are spread."""
+
+
+class Clock(Protocol):
+    """The site's clock, and what an authenticated server says of it."""
+
+    def read(self) -> Reading:
+        """Say what time it is and who vouches for it."""
+
+    def now(self) -> datetime:
+        """Say what time it is."""
+
+    def told(self, server_time: datetime) -> None:
+        """Take over a time that Ground Control told."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """How the link stands, for people."""
+
+    state: str = "CONNECTING"
+    """CONNECTING, CONNECTED, PENDING, DISCONNECTED, or a reason: REVOKED, STORE_BEHIND, UPGRADE_REQUIRED, ..."""
+    text: str = ""
+    since: datetime | None = None
+    session_number: int = 0
+    satellite: str = ""
+    retry_at: datetime | None = None
+
+
+class Control:
+    """Owns what is held, and the streams that change it.
+
+    Args:
+        ground_control: where links come from.
+        state: the journal.
+        clock: the site's clock.
+        enforce: told what to enforce, at each change.
+        report: makes the report of the moment.
+        revoked: told each time Ground Control says whether we are revoked.
+        connected: told when a link is there again.
+    """
+
+    def __init__(
+        self,
+        ground_control: GroundControl,
+        state: StateStore,
+        clock: Clock,
+        *,
+        enforce: Callable[[Enforced], None],
+        report: Callable[[], Report],
+        revoked: Callable[[bool], None] = lambda _: None,
+        connected: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ground_control = ground_control
+        self._state = state
+        self.clock = clock
+        self._enforce = enforce
+        self.report = report
+        self._revoked = revoked
+        self._connected = connected
+        self._holding: Holding = state.holding()
+        self._applying = asyncio.Lock()
+        self._numbers = 0
+        self._failures = 0
+        self._listeners: set[asyncio.Event] = set()
+        self.window = _WINDOW
+        self.status = LinkStatus()
+        self.link: Link | None = None
+        self.linked = asyncio.Event()
+        self.attested: Attested | None = None
+
+    @property
+    def holding(self) -> Holding:
+        """What is held."""
+        return self._holding
+
+    def reports_changed(self) -> None:
+        """Say that there may be something new to report."""
+        for listener in self._listeners:
+            listener.set()
+
+    async def run(self) -> None:
+        """Keep a stream open until cancelled."""
+        self._set_status("CONNECTING")
+        current: _Run | None = None
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._identity()
+                self._numbers += 1
+                coming = _Run(self, self._numbers, tasks)
+                left = await coming.until_live(current)
+                if left is None:
+                    current = coming
+                    left = await coming.until_left_or_due(self._half_life())
+                if left is not None:
+                    current = None
+                    await self._pause(left)
+
+    # For the runs -----------------------------------------------------------------------------------------
+
+    def opening(self, number: int) -> Opening:
+        """Say what a stream opens with."""
+        return Opening(number, self._holding, self._state.position(), self._state.staged(), self.clock.read())
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Open a connection."""
+        return self._ground_control.connect()
+
+    def took(self, attested: Attested) -> None:
+        """Take note of what Ground Control says of us."""
+        self.attested, self.window = attested, attested.reconnect_window
+        if attested.server_time:
+            self.clock.told(attested.server_time)
+        self._revoked(attested.lifecycle is Lifecycle.REVOKED)
+        if attested.lifecycle is Lifecycle.REVOKED:
+            text = "Ground Control has revoked this satellite: an operator must reinstate it and mint a new token"
+            raise FleetError(Kind.REFUSED, "REVOKED", text)
+
+    def live(self, number: int, link: Link) -> None:
+        """Take note that a stream has its first answer."""
+        self._failures = 0
+        self.link = link
+        if not self.linked.is_set():
+            self.linked.set()
+            self._connected()
+        pending = self.attested is not None and self.attested.lifecycle is Lifecycle.PENDING
+        self._set_status("PENDING" if pending else "CONNECTED", number=number)
+
+    @contextmanager
+    def reports(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
+        """Listen for something to report: gives a wait for it, and for what comes shortly after."""
+        changed = asyncio.Event()
+        changed.set()
+
+        async def wait() -> None:
+            await changed.wait()
+            await asyncio.sleep(_REPORT_PAUSE_S + self.window.total_seconds() * _REPORT_SPREAD * _chance())
+            changed.clear()
+
+        self._listeners.add(changed)
+        try:
+            yield wait
+        finally:
+            self._listeners.discard(changed)
+
+    def stage(self, effect: table.Stage) -> None:
+        """Journal a chunk."""
+        self._state.stage(effect.staged, effect.chunk, restart=effect.restart)
+
+    async def apply(self, effect: table.Apply, stream: Stream) -> table.Event:
+        """Apply an update in one transaction, and enforce it."""
+        async with self._applying:
+            outcome = await asyncio.to_thread(self._apply, effect, stream)
+        if isinstance(outcome, Mismatch):
+            _log.warning("state.mismatched", scope=outcome.scope, detail=outcome.text)
+            return table.Mismatched(outcome)
+        _log.info("state.applied", position=str(effect.position), artifacts=len(outcome.wanted))
+        self._enforce(outcome)
+        self.reports_changed()
+        return table.Applied()
+
+    def _apply(self, effect: table.Apply, stream: Stream) -> Enforced | Mismatch:
+        try:
+            deltas = [stream.read_delta(one, self._state.staged_bytes(one.binding.scope)) for one in effect.deltas]
+        except FleetError as error:
+            self._state.drop_staged()
+            held = self._holding.get(error.subject)
+            return Mismatch(error.subject, held.digest if held else b"", error.text)
+        after = apply(self._holding, effect.bindings, deltas)
+        if isinstance(after, Mismatch):
+            self._state.drop_staged()
+            return after
+        enforced, good = enforce(after, self._state.good())
+        self._state.hold(self._holding, after, good, effect.position)
+        self._holding = after
+        return enforced
+
+    def adopt(self, effect: table.Adopt) -> table.Event | None:
+        """Compare what is held with what the server says is right."""
+        held = holding_digest(self._holding)
+        if held != effect.state_digest:
+            return table.Mismatched(Mismatch("", b"", "it is not what Ground Control says it is"))
+        self._state.adopt(effect.position)
+        self.reports_changed()
+        return None
+
+    # Waiting ----------------------------------------------------------------------------------------------
+
+    async def _identity(self) -> None:
+        """Wait until there is an SVID that has not expired."""
+        while True:
+            not_after = self._ground_control.svid_not_after
+            if not_after is not None and not_after > self.clock.now():
+                return
+            reason = "SVID_EXPIRED" if not_after else "SVID_ABSENT"
+            if self.status.state != reason:
+                self._set_status(reason, text="waiting for an identity from the Workload API")
+            await asyncio.sleep(IDENTITY_POLL_S)
+
+    def _half_life(self) -> timedelta:
+        """Say in how long the next stream is due: half of what is left of the SVID, spread by a tenth."""
+        not_after = self._ground_control.svid_not_after or self.clock.now()
+        left = not_after - self.clock.now()
+        return max(left / 2 * (0.9 + _chance() / 5), _SHORTEST)
+
+    async def _pause(self, left: Leave) -> None:
+        if left.goodbye and left.goodbye.why is Farewell.REVOKED:
+            self._revoked(True)
+        wait = table.retry(left, failures=self._failures, window=self.window, chance=_chance())
+        self._failures += 1
+        self.link = None
+        self.linked.clear()
+        why = left.goodbye.why.name if left.goodbye else "DISCONNECTED"
+        self._set_status(why, text=left.text, retry_at=self.clock.now() + wait)
+        _log.warning("stream.ended", reason=why, detail=left.text, again_s=round(wait.total_seconds(), 2))
+        await asyncio.sleep(wait.total_seconds())
+
+    def _set_status(self, state: str, *, text: str = "", number: int = 0, retry_at: datetime | None = None) -> None:
+        since = self.status.since if self.status.state == state else self.clock.now()
+        name = self.attested.satellite if self.attested else self.status.satellite
+        self.status = replace(
+            LinkStatus(state, text, since, number or self.status.session_number, name), retry_at=retry_at
+        )
+
+
+class _Run:
+    """One connection and its stream, in a task of its own."""
+
+    def __init__(self, control: Control, number: int, tasks: asyncio.TaskGroup) -> None:
+        self._control = control
+        self._number = number
+        self._tasks = tasks
+        self._session = table.Session()
+        self._is_live = asyncio.Event()
+        self._is_retired = False
+        self._left: Leave | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._before: _Run | None = None
+        self._last_report: Report | None = None
+
+    async def until_live(self, before: _Run | None) -> Leave | None:
+        """Start, and wait for the first answer; then drop the run before. The Leave where it did not get there."""
+        self._before = before
+        self._task = self._tasks.create_task(self._run(), name=f"stream {self._number}")
+        waiting = asyncio.ensure_future(self._is_live.wait())
+        try:
+            async with asyncio.timeout(FIRST_ANSWER_S):
+                await asyncio.wait((self._task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            self._left = Leave(None, "no answer came in time")
+        finally:
+            waiting.cancel()
+            if before is not None:
+                before.drop()
+        if self._is_live.is_set():
+            return None
+        self.drop()
+        return self._left or Leave(None, "the stream ended")
+
+    async def until_left_or_due(self, due: timedelta) -> Leave | None:
+        """Wait until the stream ends, or the next one is due: `→ how it ended, or None`."""
+        if self._task is None:
+            raise TypeError("it was never started")
+        await asyncio.wait((self._task,), timeout=due.total_seconds())
+        if not self._task.done():
+            return None
+        return self._left or Leave(None, "the stream ended")
+
+    def drop(self) -> None:
+        """End it without a word."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                link = await stack.enter_async_context(self._control.connect())
+                self._control.took(await link.attest(self._control.clock.read()))
+                stream = await stack.enter_async_context(link.stream())
+                if self._before is not None:
+                    self._before._is_retired = True  # noqa: SLF001 - from here on this run is the one that counts
+                await self._pump(link, stream)
+        except* FleetError as errors:
+            self._leave_for(_first(errors))
+
+    def _leave_for(self, error: FleetError) -> None:
+        if error.reason == "REVOKED":
+            goodbye = GoodbyeTold(Farewell.REVOKED, error.text, error.retry_after)
+            self._left = self._left or Leave(goodbye, error.text)
+            return
+        wait = GoodbyeTold(Farewell.DRAINING, error.public, error.retry_after) if error.retry_after else None
+        self._left = self._left or Leave(wait, f"{error.reason}: {error.public}")
+
+    async def _pump(self, link: Link, stream: Stream) -> None:
+        inbox: asyncio.Queue[table.Event] = asyncio.Queue(INBOX)
+        helpers: list[Coroutine[None, None, None]] = [_read(stream, inbox), self._watch_reports(inbox)]
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(helper) for helper in helpers]
+            await self._take(table.Opened(self._control.opening(self._number).staged), stream)
+            while self._left is None:
+                event = await inbox.get()
+                if self._is_retired:
+                    continue
+                if isinstance(event, table.Received):
+                    self._control.clock.told(event.server_time)
+                    if not self._is_live.is_set() and not isinstance(event.body, GoodbyeTold):
+                        self._is_live.set()
+                        self._control.live(self._number, link)
+                await self._take(event, stream)
+            for task in running:
+                task.cancel()
+
+    async def _watch_reports(self, inbox: asyncio.Queue[table.Event]) -> None:
+        await self._is_live.wait()
+        with self._control.reports() as changed:
+            while True:
+                await changed()
+                if self._control.report() != self._last_report:
+                    await inbox.put(table.ReportReady())
+
+    async def _take(self, event: table.Event, stream: Stream) -> None:
+        self._session, effects = table.step(self._session, event)
+        for effect in effects:
+            answer = await self._perform(effect, stream)
+            if answer is not None:
+                await self._take(answer, stream)
+
+    async def _perform(self, effect: table.Effect, stream: Stream) -> table.Event | None:
+        control = self._control
+        match effect:
+            case table.Subscribe():
+                await stream.subscribe(control.opening(self._number))
+            case table.Stage():
+                await asyncio.to_thread(control.stage, effect)
+            case table.Apply():
+                return await control.apply(effect, stream)
+            case table.Adopt():
+                return control.adopt(effect)
+            case table.SendInventory(scopes):
+                for scope in scopes:
+                    held = control.holding.get(scope)
+                    await stream.inventory(scope, held.resources.values() if held else ())
+            case table.SendResync(scope, digest):
+                await stream.resync(scope, digest)
+            case table.SendReport(sequence):
+                self._last_report = control.report()
+                await stream.report(sequence, self._last_report)
+            case Leave():
+                self._left = effect
+        return None
+
+
+async def _read(stream: Stream, inbox: asyncio.Queue[table.Event]) -> None:
+    while (received := await stream.receive()) is not None:
+        await inbox.put(received)
+    await inbox.put(table.Lost("Ground Control closed the stream"))
+
+
+def _first(errors: BaseExceptionGroup[FleetError]) -> FleetError:
+    """Find one error in a group of groups."""
+    found = errors.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - spreads reconnects and reports

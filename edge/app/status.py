@@ -1,0 +1,128 @@
+"""Where the site stands, for Ground Control (a report) and for people at the site (a document)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edge.app.control import LinkStatus
+from edge.app.journal import StateStore
+from edge.app.ports import SupervisedRegistry
+from edge.app.progress import ProgressBoard
+from edge.app.reconcile import Standing
+from edge.domain.clock import Reading
+from edge.domain.report import Report, Row, State, is_final, rows, summarize
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityStatus:
+    """Who we are, and until when."""
+
+    spiffe_id: str = ""
+    not_after: datetime | None = None
+    provider: str = ""
+    error: str = ""
+
+
+class Desk:
+    """Makes reports and status of what everybody knows."""
+
+    def __init__(
+        self,
+        standing: Callable[[], Standing],
+        state: StateStore,
+        registry: SupervisedRegistry,
+        progress: ProgressBoard,
+    ) -> None:
+        self._standing = standing
+        self._state = state
+        self._registry = registry
+        self._progress = progress
+
+    def rows(self) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+        """Say of each artifact where it stands, and what is wrong with other resources."""
+        standing = self._standing()
+        return rows(standing.enforced, standing.site, standing.since, self._progress.snapshot())
+
+    def report(self) -> Report:
+        """Make the report of this moment; remember what is enforced in full."""
+        standing = self._standing()
+        artifacts, problems = rows(standing.enforced, standing.site, standing.since, self._progress.snapshot())
+        counts, exceptions, omitted = summarize(artifacts, problems)
+        held, enforced = standing.enforced.digest, self._state.enforced()
+        if is_final(counts) and enforced != held:
+            self._state.remember_enforced(held)
+            enforced = held
+        return Report(
+            position=self._state.position(),
+            held_digest=held,
+            enforced_digest=enforced,
+            counts=counts,
+            exceptions=exceptions,
+            omitted=omitted,
+            foreign_withdrawn=standing.foreign_withdrawn,
+            registry_kind=self._registry.kind,
+            registry_exclusive=self._registry.site.capabilities.sole_writer,
+        )
+
+    def document(self, *, link: LinkStatus, identity: IdentityStatus, clock: Reading, pid: int) -> dict[str, Any]:
+        """Write it all down for `satellite status`."""
+        report = self.report()
+        artifacts, problems = self.rows()
+        return {
+            "pid": pid,
+            "at": _time(clock.now),
+            "clock": clock.state.value,
+            "link": {
+                "state": link.state,
+                "text": link.text,
+                "since": _time(link.since),
+                "session": link.session_number,
+                "satellite": link.satellite,
+                "retry_at": _time(link.retry_at),
+            },
+            "identity": {
+                "spiffe_id": identity.spiffe_id,
+                "not_after": _time(identity.not_after),
+                "provider": identity.provider,
+                "error": identity.error,
+            },
+            "registry": {
+                "kind": self._registry.kind,
+                "why": self._registry.why,
+                "url": self._registry.public_url,
+                "exclusive": report.registry_exclusive,
+                "foreign_withdrawn": report.foreign_withdrawn,
+            },
+            "state": {
+                "position": str(report.position) if report.position else None,
+                "held": report.held_digest.hex(),
+                "enforced": report.enforced_digest.hex(),
+                **{state.name.lower(): count for state, count in report.counts.items()},
+            },
+            "artifacts": [_row(row) for row in artifacts],
+            "problems": [_row(row) for row in problems],
+        }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "state": row.state.name.lower() if row.state is not State.NONE else None,
+        "local": row.local_repository,
+        "tag": row.tag,
+        "digest": row.digest,
+        "serving_digest": row.serving_digest or None,
+        "reason": row.reason or None,
+        "text": row.text or None,
+        "scope": row.scope or None,
+        "since": _time(row.since),
+        "done_bytes": row.done_bytes,
+        "total_bytes": row.total_bytes,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None

@@ -1,0 +1,83 @@
+"""`satellite status` for people: tables and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {"published": "green", "waiting": "yellow", "refused": "red", "failed": "red"}
+_GOOD = frozenset({"CONNECTED", "PENDING"})
+_MIB = 1 << 20
+
+
+def show_status(document: Mapping[str, Any]) -> None:
+    """Print one status document."""
+    console = Console(highlight=False)
+    head = Table.grid(padding=(0, 2))
+    for name, value in _head(document):
+        head.add_row(Text(name, style="dim"), value)
+    console.print(head)
+    rows = [*document["artifacts"], *document["problems"]]
+    if rows:
+        console.print(_table(rows))
+    else:
+        console.print("no artifacts are desired here", style="dim")
+
+
+def _head(document: Mapping[str, Any]) -> list[tuple[str, Text]]:
+    link, identity, registry = document["link"], document["identity"], document["registry"]
+    running = bool(document["running"])
+    link_text = link["state"] + (f" since {link['since']}" if link["since"] else "")
+    rows = [
+        ("satellite", Text(link["satellite"] or identity["spiffe_id"] or "not attested yet")),
+        ("process", Text(f"running, pid {document['pid']}" if running else "not running", _colour(good=running))),
+        ("link", Text(link_text, _colour(good=link["state"] in _GOOD))),
+        ("identity", Text(f"{identity['spiffe_id'] or '-'} until {identity['not_after'] or '-'}")),
+        ("registry", Text(f"{registry['kind']} at {registry['url'] or '-'}")),
+        ("state", Text(_state(document["state"]))),
+    ]
+    rows += [("", Text(text, "yellow")) for text in (link["text"], identity["error"]) if text]
+    if not registry["exclusive"]:
+        rows.append(("", Text("shared registry: only what this satellite published is vouched for", "yellow")))
+    return rows
+
+
+def _state(state: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{state[name]} {name}" for name in ("published", "waiting", "refused", "failed"))
+    settled = "enforced" if state["held"] == state["enforced"] else "being enforced"
+    return f"position {state['position'] or '-'}, {settled}: {counts}"
+
+
+def _table(rows: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(1, 2, 0, 0))
+    for name in ("ARTIFACT", "STATE", "PULL AS", "REASON"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        state = row["state"] or "problem"
+        table.add_row(row["name"], Text(state, _COLOURS.get(state, "red")), _pull(row), _reason(row))
+    return table
+
+
+def _pull(row: Mapping[str, Any]) -> str:
+    if not row["local"]:
+        return ""
+    return f"{row['local']}:{row['tag']}" if row["tag"] else f"{row['local']}@{row['digest'][:19]}…"
+
+
+def _reason(row: Mapping[str, Any]) -> Text:
+    text = Text(row["reason"] or "", style="bold" if row["reason"] else "")
+    if row["total_bytes"]:
+        text.append(f" {row['done_bytes'] / _MIB:.1f} of {row['total_bytes'] / _MIB:.1f} MiB", style="")
+    if row["text"]:
+        text.append(f" {row['text']}", style="not bold")
+    if row["serving_digest"]:
+        text.append(f" (serving {row['serving_digest'][:19]}…)", style="dim")
+    return text
+
+
+def _colour(*, good: bool) -> str:
+    return "green" if good else "red"
