@@ -14,8 +14,12 @@ from fleet.errors import malformed
 from spire.hcl import Block, Value, render
 
 MINIMUM_SVID_TTL = timedelta(seconds=4)
-"""SPIRE dates an SVID 10 s back and renews at half of that life, so one of 10 s or less is renewed at every look of
-the agent. Of 2 s, with a look every second, 0.3 s were left at renewal; of 4 s, 2.3 s (measured)."""
+"""The least that an entry may ask for. SPIRE dates an SVID 10 s back and renews at half of that life, so one of 10 s or
+less is renewed at every look of the agent. Of 2 s, with a look every second, 0.3 s were left at renewal; of 4 s, 2.3 s
+(measured)."""
+MINIMUM_DEFAULT_TTL = timedelta(seconds=30)
+"""The least that a server may be told. Its own TLS certificate lives as long, and it looks at that every 5 s only: of
+4 s it was expired at times, and no agent could attest (measured)."""
 CA_LIVES_PER_SVID = 6
 """SPIRE's authority hands over at five sixths of its life; a shorter one would cut SVIDs short."""
 MINIMUM_AVAILABILITY_TARGET = timedelta(hours=24)
@@ -122,12 +126,12 @@ class ServerSettings:
         root_certificate: PEM of a long-lived root that signs SPIRE's own authorities. Without one SPIRE is its own
             root for `ca_ttl`, and an agent that was away for longer trusts nobody and cannot come back by itself.
         root_key: PEM of the root's key.
-        svid_ttl: life of workloads' SVIDs, unless an entry says otherwise.
+        svid_ttl: life of workloads' SVIDs, unless an entry says otherwise, and of the server's own certificate.
         agent_ttl: life of agents' own SVIDs. Not seconds: each renewal of an agent that can attest anew is an
             attestation, and the server takes one a second from an address.
         ca_ttl: life of each of SPIRE's own authorities.
         keys_in_memory: a restart makes new authorities; for demonstrations and tests.
-        entry_reload: how old the server's view of the entries may be.
+        entry_reload: how old the server's view of the entries may be; None is SPIRE's 5 s.
     """
 
     trust_domain: str
@@ -142,7 +146,7 @@ class ServerSettings:
     agent_ttl: timedelta = timedelta(hours=1)
     ca_ttl: timedelta = timedelta(hours=24)
     keys_in_memory: bool = False
-    entry_reload: timedelta = timedelta(seconds=5)
+    entry_reload: timedelta | None = None
 
     def __post_init__(self) -> None:
         check_socket_path(self.socket)
@@ -156,7 +160,7 @@ class ServerSettings:
         return render({"server": self._server(), "plugins": self._plugins()})
 
     def _server(self) -> Block:
-        return {
+        server: dict[str, Value | Block] = {
             "bind_address": self.address,
             "bind_port": self.port,
             "socket_path": self.socket,
@@ -167,8 +171,10 @@ class ServerSettings:
             "default_x509_svid_ttl": self.svid_ttl,
             "agent_ttl": self.agent_ttl,
             "ca_ttl": self.ca_ttl,
-            "experimental": {"cache_reload_interval": self.entry_reload},
         }
+        if self.entry_reload is not None:
+            server["experimental"] = {"cache_reload_interval": self.entry_reload}
+        return server
 
     def _plugins(self) -> Block:
         store: Block = {"database_type": "sqlite3", "connection_string": self.directory / "datastore.sqlite3"}
@@ -199,7 +205,7 @@ class AgentSettings:
             the device key is the only secret at rest.
         availability_target: how much life every SVID keeps in reserve for when the server is out of reach, from
             24 h; SVIDs must live 12 h longer than that, or SPIRE silently renews at half life.
-        sync_interval: how often the agent asks the server what is new.
+        sync_interval: how often the agent asks the server what is new; None is SPIRE's 5 s.
         find_paths: offer the selectors `unix:path` and `unix:sha256` of the caller's program.
     """
 
@@ -212,7 +218,7 @@ class AgentSettings:
     attestor: Attestor
     keys_on_disk: bool | None = None
     availability_target: timedelta | None = None
-    sync_interval: timedelta = timedelta(seconds=5)
+    sync_interval: timedelta | None = None
     find_paths: bool = False
 
     def __post_init__(self) -> None:
@@ -235,8 +241,9 @@ class AgentSettings:
             "trust_bundle_path": self.trust_bundle,
             "log_format": "json",
             "log_level": "INFO",
-            "experimental": {"sync_interval": self.sync_interval},
         }
+        if self.sync_interval is not None:
+            agent["experimental"] = {"sync_interval": self.sync_interval}
         if isinstance(self.attestor, JoinToken):
             agent["join_token_file"] = self.attestor.token_file
         if self.availability_target is not None:
@@ -271,8 +278,9 @@ def check_lives(svid_ttl: timedelta, ca_ttl: timedelta) -> None:
     Raises:
         FleetError: MALFORMED `SPIRE_TTL_MALFORMED`.
     """
-    if svid_ttl < MINIMUM_SVID_TTL:
-        raise malformed("SPIRE_TTL_MALFORMED", "SVIDs live 4 s or longer", subject=str(svid_ttl))
+    if svid_ttl < MINIMUM_DEFAULT_TTL:
+        text = "a server's SVIDs live 30 s or longer; an entry's may live 4 s"
+        raise malformed("SPIRE_TTL_MALFORMED", text, subject=str(svid_ttl))
     if ca_ttl < CA_LIVES_PER_SVID * svid_ttl:
         text = "SPIRE's authority lives six times as long as its SVIDs, or longer"
         raise malformed("SPIRE_TTL_MALFORMED", text, subject=str(ca_ttl))

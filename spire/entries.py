@@ -18,6 +18,7 @@ from datetime import timedelta
 from fleet.errors import malformed
 from fleet.identity import FleetId
 from spire.answers import Entry
+from spire.configuration import MINIMUM_SVID_TTL
 from spire.device_certificate import place
 from spire.registrar import Registrar
 
@@ -89,7 +90,12 @@ def workload_entry(
         dns_names: for Ground Control the names that grpcurl and browsers call it by; for others none.
         svid_ttl: its life; None is the server's default.
         on: the identity whose machine this one shares; None for a machine of its own.
+
+    Raises:
+        FleetError: MALFORMED `SPIRE_TTL_MALFORMED` for a life under 4 s.
     """
+    if svid_ttl is not None and svid_ttl < MINIMUM_SVID_TTL:
+        raise malformed("SPIRE_TTL_MALFORMED", "SVIDs live 4 s or longer", subject=str(svid_ttl))
     return Entry(str(identity), node_id(on or identity), workload.selectors, dns_names, svid_ttl)
 
 

@@ -10,15 +10,18 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 from certs.private_file import private_directory
 from fleet.identity import FleetId, GroundControlId, OperatorId, SatelliteId
 from spire.configuration import (
+    MINIMUM_DEFAULT_TTL,
     AgentSettings,
     Attestor,
     JoinToken,
@@ -63,7 +66,8 @@ class SpireFleet:
         self._root, self._devices = roots
         self._lives = lives
         self._stack = stack
-        self._lock = asyncio.Lock()
+        self._locks: defaultdict[FleetId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._made = count()
 
     @property
     def trust_domain(self) -> str:
@@ -115,9 +119,10 @@ class SpireFleet:
         Raises:
             FleetError: UNAVAILABLE `SPIRE_FAILED`, `SPIRE_UNHEALTHY` or `SPIRE_UNREACHABLE`.
         """
-        async with self._lock:
+        async with self._locks[identity]:  # different identities may come at once
             if identity not in self.agents:
-                workload = workload_entry(identity, Workload(os.getuid()), dns_names=dns_names, svid_ttl=svid_ttl)
+                ttl = svid_ttl or self._lives.svid_ttl
+                workload = workload_entry(identity, Workload(os.getuid()), dns_names=dns_names, svid_ttl=ttl)
                 node = None if by_join_token else node_entry(identity)
                 await register(self.server.registrar, node, workload)
                 agent = await self._agent(identity, by_join_token=by_join_token)
@@ -135,7 +140,8 @@ class SpireFleet:
         return await revoke(self.server.registrar, identity)
 
     async def _agent(self, identity: FleetId, *, by_join_token: bool) -> SpireAgent:
-        directory = private_directory(self._directory / f"agent-{len(self.agents)}")
+        number = next(self._made)
+        directory = private_directory(self._directory / f"agent-{number}")
         attestor: Attestor
         if by_join_token:
             attestor = JoinToken(directory / "token")
@@ -147,7 +153,7 @@ class SpireFleet:
         settings = AgentSettings(
             trust_domain=self.trust_domain,
             directory=directory,
-            socket=self.server.socket.parent / f"{len(self.agents)}" / "api.sock",
+            socket=self.server.socket.parent / f"{number}" / "api.sock",
             server_address=self.server.settings.address,
             server_port=self.server.settings.port,
             trust_bundle=self.trust_bundle,
@@ -183,7 +189,7 @@ async def spire_fleet(directory: Path, *, trust_domain: str, lives: Lives | None
         trusts=(X509PopTrust(devices.certificate), JoinTokenTrust()),
         root_certificate=root.certificate,
         root_key=root.key,
-        svid_ttl=lives.svid_ttl,
+        svid_ttl=max(lives.svid_ttl, MINIMUM_DEFAULT_TTL),  # the entries say the rest
         agent_ttl=lives.agent_ttl,
         ca_ttl=lives.ca_ttl,
         entry_reload=lives.sync_interval,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
 
@@ -100,3 +100,10 @@ def test_a_workload_is_chosen_by_user_and_narrowed_by_program() -> None:
     entry = workload_entry(SHOP, Workload(1000), on=GroundControlId(TD, "main"))
     assert entry.parent == f"spiffe://{TD}/device/gc/main"
     assert entry.selectors == {"unix:uid:1000"}
+
+
+def test_an_entry_s_svid_lives_long_enough_to_be_renewed() -> None:
+    assert workload_entry(SHOP, Workload(0), svid_ttl=timedelta(seconds=4)).svid_ttl == timedelta(seconds=4)
+    with pytest.raises(FleetError) as refused:
+        workload_entry(SHOP, Workload(0), svid_ttl=timedelta(seconds=3))
+    assert refused.value.reason == "SPIRE_TTL_MALFORMED"
