@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.document import enum_word
 from controlplane.satctl.entities import ARTIFACT
 from controlplane.satctl.options import AsJson, Etag, Force
 from controlplane.satctl.reading import read_platform, read_scope, write_platform
 from controlplane.satctl.render import Cell, Column, say, show_list, show_one, size
+from controlplane.satctl.running import run
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2 as resources
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 app = typer.Typer(no_args_is_help=True, help="Images to replicate: make, list, show, change, delete.")
 

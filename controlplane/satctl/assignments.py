@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controlplane.satctl.artifacts import facts
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.entities import ARTIFACT
 from controlplane.satctl.options import AsJson, Reason
 from controlplane.satctl.reading import read_scope
 from controlplane.satctl.render import say, show_one
+from controlplane.satctl.running import run
 from fleet.reference import parse_artifact_name
 from fleet.v1 import fleet_pb2 as pb
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 Artifact = Annotated[str, typer.Argument(help="SOURCE/REPOSITORY:TAG, or ...@sha256:DIGEST; made where it is absent.")]
 

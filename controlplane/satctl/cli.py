@@ -24,8 +24,7 @@ from controlplane.satctl import (
     watch,
 )
 from controlplane.satctl.failure import exit_code, tell
-from controlplane.satctl.options import Options
-from controlplane.satctl.profile import default_home
+from controlplane.satctl.options import Options, default_home
 from fleet.errors import FleetError
 from fleet.log import configure_logging
 

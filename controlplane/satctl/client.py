@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import grpc.aio
-import typer
 from google.protobuf.message import Message
 
 from controlplane.satctl.identity import Identity, identify
-from controlplane.satctl.options import Options, now, options_of
+from controlplane.satctl.options import PAGE_SIZE, Options, now
 from fleet.bridge import Bridge
 from fleet.errors import FleetError, Kind
 from fleet.rpc_errors import from_rpc_error
 from fleet.v1.fleet_pb2_grpc import FleetServiceStub
 
-T = TypeVar("T")
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -28,7 +26,6 @@ Item = TypeVar("Item")
 ATTEMPTS = 3
 FIRST_PAUSE = timedelta(milliseconds=200)
 LONGEST_PAUSE = timedelta(seconds=5)
-PAGE_SIZE = 500
 
 
 class Page(Protocol):
@@ -116,13 +113,3 @@ async def connect(options: Options) -> AsyncIterator[FleetClient]:
         bridge = Bridge(identity.address, expected=identity.ground_control, source=identity.source, now=now)
         async with bridge, bridge.channel() as channel:
             yield FleetClient(FleetServiceStub(channel), bridge, identity, options)
-
-
-def run(context: typer.Context, work: Callable[[FleetClient], Awaitable[T]]) -> T:
-    """Connect, do one command's work, and end the connection."""
-
-    async def connected() -> T:
-        async with connect(options_of(context)) as client:
-            return await work(client)
-
-    return asyncio.run(connected())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from controlplane.satctl.client import FleetClient
 from fleet.v1 import fleet_pb2 as pb
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 Thing = TypeVar("Thing", bound=Message)
 

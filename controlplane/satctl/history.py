@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from controlplane.satctl.client import PAGE_SIZE, FleetClient, run
 from controlplane.satctl.document import enum_word
-from controlplane.satctl.options import AsJson
+from controlplane.satctl.options import PAGE_SIZE, AsJson
 from controlplane.satctl.render import Column, moment, show_list
+from controlplane.satctl.running import run
 from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.state_pb2 import Position
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 
 def register(app: typer.Typer) -> None:

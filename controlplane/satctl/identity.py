@@ -15,7 +15,6 @@ from controlplane.satctl.profile import ProfileStore
 from fleet.errors import FleetError, malformed
 from fleet.identity import GroundControlId, parse_id
 from fleet.svid import SvidSource, X509Material
-from fleet.workloadsource import WorkloadSource
 
 WORKLOAD_API_S = 10.0
 
@@ -61,6 +60,8 @@ async def identify(options: Options) -> AsyncIterator[Identity]:
     if not options.uses_spiffe:
         yield await _renewed(options)
         return
+    from fleet.workloadsource import WorkloadSource  # noqa: PLC0415 - half a second that a login need not wait
+
     ground_control = _named(options)
     async with WorkloadSource(_socket(options)) as source:
         material = await source.ready(within=timedelta(seconds=min(WORKLOAD_API_S, options.timeout_s)))

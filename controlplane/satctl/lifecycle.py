@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import run
 from controlplane.satctl.options import AsJson, Force, Reason
 from controlplane.satctl.render import say, show_one
+from controlplane.satctl.running import run
 from controlplane.satctl.satellites import facts
 from fleet.v1 import fleet_pb2 as pb
 

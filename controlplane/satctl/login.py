@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from certs.enrollment import Enrollment
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.options import AsJson, Force, now, options_of
-from controlplane.satctl.profile import ProfileStore
 from controlplane.satctl.render import print_json, say, show_card
+from controlplane.satctl.running import run
 from fleet.errors import FleetError, Kind, malformed
 from fleet.joinstring import JoinKind, JoinString, parse_join_string
 from fleet.svid import X509Material, read_leaf
 from fleet.v1 import fleet_pb2 as pb
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 ROLES: tuple[tuple[int, str], ...] = ((pb.ROLE_ADMIN, "admin"), (pb.ROLE_EDITOR, "editor"), (pb.ROLE_VIEWER, "viewer"))
 
@@ -44,10 +45,13 @@ def login(
 
         satctl login hsat1.eNpj…
     """
+    from certs.enrollment import Enrollment  # noqa: PLC0415 - as in `running`
+    from controlplane.satctl.profile import ProfileStore  # noqa: PLC0415 - as above
+
     options = options_of(context)
     place = _operators_string(_given(join_string))
     store = ProfileStore(options.home, options.profile)
-    _check_free(store, place)
+    _check_free(store.find(), place)
     enrollment = Enrollment(place, store.make_device_key(), now=now)
     material = asyncio.run(enrollment.join())
     store.save(enrollment.place)
@@ -121,8 +125,7 @@ def _operators_string(text: str) -> JoinString:
     return place
 
 
-def _check_free(store: ProfileStore, place: JoinString) -> None:
-    held = store.find()
+def _check_free(held: JoinString | None, place: JoinString) -> None:
     wanted = (place.ground_control, place.spiffe_id)
     if held is not None and (held.ground_control, held.spiffe_id) != wanted:
         text = "this profile is logged in as somebody else: `satctl logout` first, or choose another with --profile"

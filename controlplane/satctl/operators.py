@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.document import enum_word
 from controlplane.satctl.options import AsJson, Etag, Force
 from controlplane.satctl.render import Cell, Column, say, show_list, show_one
+from controlplane.satctl.running import run
 from fleet.v1 import fleet_pb2 as pb
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what: list, set a role, delete.")
 

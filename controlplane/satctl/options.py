@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,14 @@ from typing import Annotated
 
 import typer
 
-Clock = Callable[[], datetime]
+PAGE_SIZE = 500
+"""Rows that a list asks for at once."""
+
+
+def default_home() -> Path:
+    """Where profiles are unless told otherwise: XDG's configuration directory of the user."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "harbor-satellite"
 
 
 def now() -> datetime:

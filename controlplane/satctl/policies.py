@@ -9,13 +9,23 @@ from typing import Annotated
 import typer
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import run
 from controlplane.satctl.document import document, enum_word
 from controlplane.satctl.entities import POLICY
 from controlplane.satctl.options import AsJson, Etag, Force, Reason
 from controlplane.satctl.policy_file import read_policies
 from controlplane.satctl.reading import FORMATS, check_public_key, read_formats, read_scope, read_text
-from controlplane.satctl.render import Cell, Column, coloured, out, print_json, say, show_list, show_one, table_of
+from controlplane.satctl.render import (
+    Cell,
+    Column,
+    coloured,
+    print_json,
+    print_table,
+    say,
+    show_list,
+    show_one,
+    table_of,
+)
+from controlplane.satctl.running import run
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.resource_pb2 import Authority, KeySet, PolicySpec
 
@@ -105,7 +115,7 @@ def apply(
     if as_json:
         print_json(document(applied))
     else:
-        out().print(table_of(applied.results, RESULTS))
+        print_table(table_of(applied.results, RESULTS))
     if dry_run:
         say("nothing was written: this was a dry run")
 

@@ -27,12 +27,6 @@ PROFILE_FILE = "profile.json"
 KEY_FILE = "device.key"
 
 
-def default_home() -> Path:
-    """Where profiles are unless told otherwise: XDG's configuration directory of the user."""
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "harbor-satellite"
-
-
 class ProfileStore:
     """One profile's directory."""
 

@@ -79,6 +79,17 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_table(table: Table) -> None:
+    """Print a table; where a program reads it, no line ends in blanks."""
+    console = out()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+
 def table_of(items: Iterable[T], columns: Sequence[Column[T]]) -> Table:
     """Lay out a table."""
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True, padding=(0, 3, 0, 0))
@@ -94,7 +105,7 @@ def show_list(items: Sequence[Message], columns: Sequence[Column[Any]], *, as_js
     if as_json:
         print_json([document(item) for item in items])
     elif items:
-        out().print(table_of(items, columns))
+        print_table(table_of(items, columns))
     else:
         say(nothing)
 
@@ -107,7 +118,7 @@ def show_card(facts: Iterable[tuple[str, Cell]]) -> None:
     for name, value in facts:
         if value != "":
             table.add_row(name, _text(value))
-    out().print(table)
+    print_table(table)
 
 
 def show_one(item: Message, facts: Callable[[Any], Iterable[tuple[str, Cell]]], *, as_json: bool) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.entities import SOURCE
 from controlplane.satctl.options import AsJson, Etag, Force
 from controlplane.satctl.reading import read_text
 from controlplane.satctl.render import Cell, Column, say, show_list, show_one
+from controlplane.satctl.running import run
 from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.resource_pb2 import SourceSpec
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 app = typer.Typer(
     no_args_is_help=True, help="Upstream registries: make, list, show, change, delete, give a credential."

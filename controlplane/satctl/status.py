@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from controlplane.satctl.artifacts import short
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.document import document, enum_word
 from controlplane.satctl.options import AsJson, now
 from controlplane.satctl.render import (
@@ -19,16 +18,22 @@ from controlplane.satctl.render import (
     ago,
     coloured,
     moment,
-    out,
     print_json,
+    print_line,
+    print_table,
     say,
     show_card,
     size,
     table_of,
 )
+from controlplane.satctl.running import run
 from controlplane.satctl.satellites import lifecycle_word
+from fleet.v1 import attestation_pb2
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2 as state
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 
 def register(app: typer.Typer) -> None:
@@ -118,10 +123,10 @@ def _show_fleet(context: typer.Context, group: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"fleet": document(fleet), "satellites": [document(one) for one in satellites]})
         return
-    out().print(summary(fleet), markup=False)
+    print_line(summary(fleet))
     if satellites:
-        out().print()
-        out().print(table_of(satellites, columns(now())))
+        print_line("")
+        print_table(table_of(satellites, columns(now())))
     else:
         say("no satellites: `satctl token create --satellite NAME` invites one")
 
@@ -144,8 +149,10 @@ def _show_satellite(context: typer.Context, name: str, *, as_json: bool) -> None
         return
     show_card(_facts(answer.status))
     if answer.artifacts:
-        out().print()
-        out().print(table_of(answer.artifacts, ARTIFACTS))
+        print_line("")
+        print_table(table_of(answer.artifacts, ARTIFACTS))
+    elif answer.status.lifecycle == attestation_pb2.LIFECYCLE_PENDING:
+        say(f"it has no state while it is pending: `satctl approve {name}`, or a join token, lets it in")
     else:
         say(f"nothing is assigned: `satctl assign SOURCE/REPOSITORY:TAG --to satellite/{name}`")
 

@@ -6,18 +6,19 @@ import asyncio
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from cryptography.hazmat.primitives import serialization
 
 from certs.private_file import private_directory
-from controlplane.satctl.identity import Identity, identify
 from controlplane.satctl.options import AsJson, Options, options_of
-from controlplane.satctl.profile import pem, write_private
 from controlplane.satctl.render import print_json, say, show_card
 from fleet.errors import FleetError, Kind
 from fleet.svid import X509Material, read_leaf
+
+if TYPE_CHECKING:
+    from controlplane.satctl.identity import Identity
 
 app = typer.Typer(no_args_is_help=True, help="Your own certificate, for other programs.")
 
@@ -59,11 +60,15 @@ def export(
 
 
 async def _identity(options: Options) -> Identity:
+    from controlplane.satctl.identity import identify  # noqa: PLC0415 - as in `running`
+
     async with identify(options) as identity:
         return identity
 
 
 def _write(directory: Path, material: X509Material) -> dict[str, str]:
+    from controlplane.satctl.profile import pem, write_private  # noqa: PLC0415 - as in `running`
+
     key = serialization.load_der_private_key(material.key, None)
     contents = {
         "svid": pem(material.chain).encode(),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from google.protobuf.duration_pb2 import Duration
 
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.client import FleetClient, run
 from controlplane.satctl.document import document
 from controlplane.satctl.options import AsJson, Force, now
 from controlplane.satctl.reading import read_duration
 from controlplane.satctl.render import Column, coloured, moment, print_json, print_line, say, show_list
+from controlplane.satctl.running import run
 from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
+
+if TYPE_CHECKING:
+    from controlplane.satctl.client import FleetClient
 
 app = typer.Typer(no_args_is_help=True, help="Join strings for satellites and operators: make, list, delete.")
 

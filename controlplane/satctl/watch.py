@@ -5,24 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import Annotated
 
-import grpc.aio
 import typer
 
-from controlplane.satctl.client import FleetClient, connect
 from controlplane.satctl.history import read_position
-from controlplane.satctl.options import Options, options_of
+from controlplane.satctl.options import options_of
 from controlplane.satctl.watch_view import JsonView, LineView, LiveView, View
-from fleet.errors import FleetError, Kind
-from fleet.v1 import fleet_pb2 as pb
-from fleet.v1.state_pb2 import Position
-
-FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=30)
-_PASSING = {"SVID_EXPIRED", "SVID_REFUSED", "GC_EXPIRED"}
-"""What a fresh certificate cures, ours or theirs."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +35,8 @@ def watch(
         satctl watch
         satctl watch --json --after 1.42 | jq .
     """
+    from controlplane.satctl.follow import Follower  # noqa: PLC0415 - as in `running`
+
     begin = read_position(after) if after else None
     follower = Follower(options_of(context), begin, statuses=not changes_only)
     try:
@@ -59,53 +50,3 @@ def _view(*, as_json: bool) -> AbstractContextManager[View]:
     if as_json:
         return JsonView()
     return LiveView() if sys.stdout.isatty() else LineView()
-
-
-class Follower:
-    """Reads the stream of events again and again, each time from where it was."""
-
-    def __init__(self, options: Options, after: Position | None, *, statuses: bool) -> None:
-        self._options = options
-        self._after = after
-        self._statuses = statuses
-        self._connected = False
-        self._pause = FIRST_PAUSE
-
-    async def follow(self, view: View) -> None:
-        """Feed a view until cancelled.
-
-        Raises:
-            FleetError: what trying again does not cure, or any failure to connect the first time.
-        """
-        while True:
-            try:
-                async with connect(self._options) as client:
-                    await self._read(client, view)
-            except FleetError as error:
-                if not self._connected or not _passes(error):
-                    raise
-                view.cut(error)
-                await asyncio.sleep((error.retry_after or self._pause).total_seconds())
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    async def _read(self, client: FleetClient, view: View) -> None:
-        request = pb.WatchFleetRequest(after=self._after, statuses=self._statuses)
-        try:
-            async for event in client.fleet.WatchFleet(request):
-                self._connected, self._pause = True, FIRST_PAUSE
-                self._remember(event)
-                view.show(event)
-        except grpc.aio.AioRpcError as error:
-            raise client.reason_of(error) from error
-        raise FleetError(Kind.UNAVAILABLE, "WATCH_ENDED", "Ground Control ended the watch")
-
-    def _remember(self, event: pb.WatchFleetResponse) -> None:
-        match event.WhichOneof("event"):
-            case "change":
-                self._after = event.change.position
-            case "caught_up":
-                self._after = event.caught_up
-
-
-def _passes(error: FleetError) -> bool:
-    return error.kind is Kind.UNAVAILABLE or error.reason in _PASSING
