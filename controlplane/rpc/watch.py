@@ -46,7 +46,7 @@ class Watcher:
         looked_at = self._now()
         told: dict[str, SatelliteStatus] = {}
         if statuses:
-            await self._send_all(context, told)
+            await self._send_all(context, told, cursor)
         while True:
             await self._check(caller)
             cursor = await self._send_changes(context, cursor)
@@ -83,13 +83,14 @@ class Watcher:
             await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
         return cursor
 
-    async def _send_all(self, context: Context, told: dict[str, SatelliteStatus]) -> None:
+    async def _send_all(self, context: Context, told: dict[str, SatelliteStatus], cursor: Position) -> None:
         token, more = "", True
         while more:
             page = await self._fleet.satellite_statuses(_PAGE, token)
             await self._tell(context, told, page.items)
             token, more = page.next_page_token, bool(page.next_page_token)
-        await context.write(pb.WatchFleetResponse(caught_up=write_position(await self._fleet.position())))
+        # Not the log's end: a client that is cut now goes on from here, and the changes up to there are yet to come.
+        await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
 
     async def _send_statuses(self, context: Context, told: dict[str, SatelliteStatus], since: datetime) -> None:
         await self._tell(context, told, await self._fleet.statuses_since(since))
