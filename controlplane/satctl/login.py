@@ -68,6 +68,8 @@ def logout(context: typer.Context, *, yes: Force = False) -> None:
 
     Ground Control keeps the operator; `satctl operator delete NAME` takes the role and the device keys there.
     """
+    from controlplane.satctl.profile import ProfileStore  # noqa: PLC0415 - as in `running`
+
     options = options_of(context)
     store = ProfileStore(options.home, options.profile)
     if not yes:
