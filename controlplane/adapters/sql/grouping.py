@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ LARGEST = 256
 
 @dataclass(slots=True)
 class _Waiting:
+    satellite: str
     work: Callable[[Session], Any]
     future: asyncio.Future[Any]
     result: Any = None
@@ -33,22 +34,28 @@ class _Waiting:
 
 
 class GroupWriter:
-    """Commits small, independent writes together; each stands or falls by itself."""
+    """Commits small, independent writes about satellites together; each stands or falls by itself.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where to write.
+        load: brings the rows of satellites into the session, locked, all at once; what it returns keeps them there.
+    """
+
+    def __init__(self, database: Database, load: Callable[[Session, Sequence[str]], object]) -> None:
         self._database = database
+        self._load = load
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._lock = threading.Lock()
 
-    async def write(self, work: Callable[[Session], T]) -> T:
+    async def write(self, satellite: str, work: Callable[[Session], T]) -> T:
         """Run a write in a commit shared with others. Where the work raises a FleetError it has written nothing.
 
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(work, loop.create_future())
+        waiting = _Waiting(satellite, work, loop.create_future())
         with self._lock:
             self._waiting.append(waiting)
             start, self._busy = not self._busy, True
@@ -64,25 +71,35 @@ class GroupWriter:
             self._busy = bool(batch)
         if not batch:
             return
-        failure: BaseException | None = None
-        try:
-            self._database.transact(partial(_run, batch))
-        except Exception as error:  # noqa: BLE001 it belongs to those who wait
-            failure = error
-        loop.call_soon_threadsafe(_answer, batch, failure)
+        self._commit(batch, loop)
         self._database.submit_write(lambda: self._drain(loop))
 
-
-def _run(batch: list[_Waiting], session: Session) -> None:
-    for waiting in batch:
-        waiting.result = waiting.error = None  # a transaction that lost a race is run again
+    def _commit(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        failure: Exception | None = None
         try:
-            waiting.result = waiting.work(session)
-        except FleetError as error:
-            waiting.error = error
+            self._database.transact(partial(self._run, batch))
+        except Exception as error:  # noqa: BLE001 it belongs to those who wait
+            failure = error
+        if failure and len(batch) > 1 and not isinstance(failure, FleetError):
+            for waiting in batch:  # one that the database does not take must not take the others along
+                self._commit([waiting], loop)
+            return
+        loop.call_soon_threadsafe(_answer, batch, failure)
+
+    def _run(self, batch: list[_Waiting], session: Session) -> None:
+        loaded = self._load(session, sorted({waiting.satellite for waiting in batch}))
+        with session.no_autoflush:  # the rows are written in few statements at the end, not one by one
+            for waiting in batch:
+                waiting.result = waiting.error = None  # a transaction that lost a race is run again
+                try:
+                    waiting.result = waiting.work(session)
+                except FleetError as error:
+                    waiting.error = error
+        session.flush()
+        del loaded
 
 
-def _answer(batch: list[_Waiting], failure: BaseException | None) -> None:
+def _answer(batch: list[_Waiting], failure: Exception | None) -> None:
     for waiting in batch:
         if waiting.future.done():  # its task was cancelled
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -33,15 +34,23 @@ def beat(session: Session, worker: str, at: datetime) -> None:
     session.exec(delete(WorkerRow).where(col(WorkerRow.seen_at) < at - _FORGET_WORKER))
 
 
+def load(session: Session, satellites: Sequence[str]) -> object:
+    """Bring what many satellites' messages replace into the session, locked in the order of their names."""
+    present = select(PresenceRow).where(col(PresenceRow.satellite).in_(satellites)).order_by(PresenceRow.satellite)
+    reports = select(ReportRow).where(col(ReportRow.satellite).in_(satellites))
+    return session.exec(present.with_for_update()).all(), session.exec(reports).all()
+
+
 def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
     """Find a satellite's presence, or begin one. UNKNOWN `SATELLITE_UNKNOWN`."""
-    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == satellite).with_for_update()).first()
+    row = session.get(PresenceRow, satellite)
     if row is not None:
         return row
     if session.get(SatelliteRow, satellite) is None:
         raise unknown(EntityKind.SATELLITE, satellite)
     row = PresenceRow(satellite=satellite, changed_at=at)
     session.add(row)
+    session.flush()  # found by whatever asks next
     return row
 
 
@@ -79,7 +88,7 @@ def open_session(session: Session, worker: str, opened: SessionKey, agent_versio
 
 def close_session(session: Session, closed: SessionKey, at: datetime) -> None:
     """End a session, unless it is not the satellite's any more."""
-    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == closed.satellite).with_for_update()).first()
+    row = session.get(PresenceRow, closed.satellite)
     if row is not None and (row.boot_id, row.session) == (closed.boot_id, closed.number):
         row.worker = ""
         row.last_seen_at = row.changed_at = at
@@ -96,7 +105,7 @@ def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
 
 def record_report(session: Session, key: SessionKey, report: Report, at: datetime) -> bool:
     """Replace the report, unless the session lost or a later report is there."""
-    row = session.exec(select(PresenceRow).where(PresenceRow.satellite == key.satellite).with_for_update()).first()
+    row = session.get(PresenceRow, key.satellite)
     held = session.get(ReportRow, key.satellite)
     if row is None or (row.boot_id, row.session) != (key.boot_id, key.number):
         return False
@@ -109,9 +118,10 @@ def record_report(session: Session, key: SessionKey, report: Report, at: datetim
     if held is not None:
         session.exec(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == key.satellite))
     session.merge(_report_row(key, kept))
-    if kept.exceptions:
-        session.flush()
+    if held is None or kept.exceptions:
+        session.flush()  # a second report in the same commit finds it; exceptions refer to it
         session.add_all(_exception_rows(key.satellite, kept))
+        session.flush()
     return True
 
 
@@ -163,6 +173,7 @@ def record_health(session: Session, satellite: str, health: Health, at: datetime
     row.last_seen_at = at
     session.add(row)
     session.merge(HealthRow(satellite=satellite, document=to_document(health)))
+    session.flush()  # a second one in the same commit finds it
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

@@ -51,7 +51,7 @@ class SqlStore(ReadingStore):
         self._worker = worker
         self.on_change = on_change
         self._deltas = DeltaCache()
-        self._group = GroupWriter(database)
+        self._group = GroupWriter(database, presence.load)
         self._alive = False
 
     async def _write_log(
@@ -130,7 +130,9 @@ class SqlStore(ReadingStore):
         """Find a satellite by its proven ID, or make it pending."""
         found = await self._database.read(lambda session: identities.find_attested(session, satellite, at))
         if found is not None:
-            await self._group.write(lambda session: presence.note_version(session, satellite.name, agent_version, at))
+            await self._group.write(
+                satellite.name, lambda session: presence.note_version(session, satellite.name, agent_version, at)
+            )
             return found
         context = Context(actor=str(satellite), at=at, reason="attested")
         return await self._write_log(context, identities.attest, satellite, agent_version)
@@ -178,27 +180,30 @@ class SqlStore(ReadingStore):
         if not self._alive:
             await self.beat(at)
         return await self._group.write(
-            lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at)
+            session.satellite,
+            lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at),
         )
 
     async def close_session(self, session: SessionKey, at: datetime) -> None:
         """End a session, unless a newer one took over."""
-        await self._group.write(lambda transaction: presence.close_session(transaction, session, at))
+        await self._group.write(session.satellite, lambda transaction: presence.close_session(transaction, session, at))
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
         """Take note of the sessions that another process took over."""
         if self._database.is_sqlite:
             return ()  # one process: it sees for itself
-        return await self._group.write(lambda session: presence.lost_sessions(session, self._worker))
+        return await self._database.write(lambda session: presence.lost_sessions(session, self._worker))
 
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it comes too late."""
-        return await self._group.write(lambda transaction: presence.record_report(transaction, session, report, at))
+        return await self._group.write(
+            session.satellite, lambda transaction: presence.record_report(transaction, session, report, at)
+        )
 
     async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
         """Replace the satellite's health."""
-        await self._group.write(lambda session: presence.record_health(session, satellite, health, at))
+        await self._group.write(satellite, lambda session: presence.record_health(session, satellite, health, at))
 
     async def mark_behind(self, satellite: str, at: datetime) -> None:
         """Remember that a satellite is ahead of the log."""
-        await self._group.write(lambda session: presence.mark_behind(session, satellite, at))
+        await self._group.write(satellite, lambda session: presence.mark_behind(session, satellite, at))

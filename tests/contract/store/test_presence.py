@@ -182,6 +182,21 @@ async def test_a_satellite_ahead_of_the_log_is_shown(fleet: Fleet) -> None:
     assert not (await fleet.satellite_status("s1"))[0].store_behind
 
 
+async def test_one_satellite_may_say_many_things_at_once(fleet: Fleet) -> None:
+    await approved(fleet)
+    await fleet.open_session("s1", A, 1)
+    why = ResourceException(1, "hub/library/nginx:1", "", ArtifactState.FAILED, "SOURCE_UNREACHABLE")
+    reports = [Report(number, None, bytes(32), exceptions=(why,) * (number % 3)) for number in range(1, 20)]
+    await asyncio.gather(
+        *(fleet.record_report("s1", A, 1, report) for report in reports),
+        *(fleet.record_health("s1", Health(cpu_fraction=number / 20)) for number in range(20)),
+        *(fleet.attest("spiffe://example.org/satellite/region/default/s1", A, "1") for _ in range(5)),
+    )
+    status, _ = await fleet.satellite_status("s1")
+    assert status.report == reports[-1]
+    assert status.health == Health(cpu_fraction=19 / 20)
+
+
 async def test_many_satellites_report_at_once(fleet: Fleet) -> None:
     names = [f"s{number}" for number in range(60)]
     await do(fleet, *(Upsert(Satellite(name)) for name in names))
