@@ -1,0 +1,5 @@
+"""`python -m edge`: the program `satellite`."""
+
+from edge.cli import main
+
+main()
