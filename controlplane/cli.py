@@ -126,10 +126,10 @@ def init(
 
     Give the string to `satctl login`. It is shown once; `operator-token` mints another.
     """
-    from controlplane.local import first_operator  # noqa: PLC0415 - heavy: the database's packages
+    from controlplane.local import as_running, first_operator  # noqa: PLC0415 - heavy: the database's packages
 
     settings = _settings(data_dir=data_dir, database_url=database_url, trust_domain=trust_domain, deployment=deployment)
-    joined = _run(first_operator(settings, operator, _ttl(ttl)))
+    joined = _run(first_operator(as_running(settings), operator, _ttl(ttl)))
     _show(joined.facts, joined.join_string or f"register {joined.spiffe_id} in SPIRE", as_json=as_json)
 
 
@@ -144,10 +144,10 @@ def operator_token(
     as_json: AsJson = False,
 ) -> None:
     """Print a join string for an operator who has lost access."""
-    from controlplane.local import join_operator  # noqa: PLC0415 - heavy: the database's packages
+    from controlplane.local import as_running, join_operator  # noqa: PLC0415 - heavy: the database's packages
 
     settings = _settings(data_dir=data_dir, database_url=database_url, trust_domain=trust_domain, deployment=deployment)
-    joined = _run(join_operator(settings, operator, _ttl(ttl)))
+    joined = _run(join_operator(as_running(settings), operator, _ttl(ttl)))
     _show(joined.facts, joined.join_string, as_json=as_json)
 
 

@@ -20,7 +20,7 @@ from controlplane.domain.entities import Position
 from controlplane.home import make_home
 from controlplane.ports import Reserved
 from fleet.errors import FleetError, Kind
-from fleet.identity import OperatorId, check_name
+from fleet.identity import GroundControlId, OperatorId, check_name, parse_id
 from fleet.joinstring import JoinKind, JoinString
 
 
@@ -42,6 +42,22 @@ class Joined:
             "join_string": self.join_string,
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
         }
+
+
+def as_running(settings: Settings) -> Settings:
+    """Take over who Ground Control is from the one that runs on this data directory, where one does."""
+    facts = _running(settings)
+    if not facts:
+        return settings
+    identity = parse_id(str(facts["spiffe_id"]))
+    if not isinstance(identity, GroundControlId):
+        return settings
+    told = {
+        "trust_domain": identity.trust_domain,
+        "deployment": identity.deployment,
+        "spiffe_endpoint_socket": str(facts["spiffe_endpoint_socket"]),
+    }
+    return settings.model_copy(update=told)
 
 
 async def first_operator(settings: Settings, name: str, ttl: timedelta) -> Joined:
@@ -111,8 +127,9 @@ def _running(settings: Settings) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(settings.ready_file.read_text())
         os.kill(int(facts["pid"]), 0)
+        _ = facts["spiffe_id"], facts["spiffe_endpoint_socket"]
     except (OSError, ValueError, KeyError):
-        return {}
+        return {}  # none runs, or one of another version
     return facts
 
 

@@ -201,6 +201,7 @@ async def _bring_up(
         "advertise": addresses.advertise,
         "bootstrap_advertise": addresses.bootstrap_advertise if settings.has_builtin_authority else "",
         "spiffe_id": str(settings.ground_control),
+        "spiffe_endpoint_socket": settings.spiffe_endpoint_socket,
         "processes": {child.name: child.pid for child in children},
     }
     partial = settings.ready_file.with_suffix(".partial")
