@@ -1,7 +1,8 @@
 """`make demo`: the whole system on this machine, live on the terminal.
 
-SPIRE=1 uses a real spire-server and agents; REGISTRY=zot|distribution says what the sites run; JSON=1 ends with one line
-of JSON. On a terminal the demo stays open until Ctrl-C; elsewhere it plays through and exits 0, or 1 with the reason.
+SPIRE=1 uses a real spire-server and agents; REGISTRY=zot|distribution says what the sites run; JSON=1 ends with one
+line of JSON. On a terminal the demo stays open until Ctrl-C; elsewhere it plays through and exits 0, or 1 with the
+reason.
 """
 
 from __future__ import annotations
