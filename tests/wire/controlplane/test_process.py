@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def serve(directory: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GroundControl]:
+    """One Ground Control for the tests that leave it running."""
+    with GroundControl(tmp_path_factory.mktemp("running")) as gc:
+        yield gc
+
+
 async def test_killed_and_restarted_it_sends_a_satellite_nothing_that_it_holds(tmp_path: Path) -> None:
     boot_id = secrets.token_bytes(16)
     with GroundControl(tmp_path) as gc:
@@ -78,7 +86,7 @@ async def test_a_worker_that_dies_is_started_again_on_the_same_port(tmp_path: Pa
         admin = await gc.join_operator()
         worker = int(gc.facts["processes"]["worker-1"])
         os.kill(worker, 9)
-        async with asyncio.timeout(30), admin.fleet() as fleet:
+        async with asyncio.timeout(90), admin.fleet() as fleet:
             answer = await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest(), wait_for_ready=True)
         assert answer.position.epoch == 1
 
@@ -116,42 +124,37 @@ async def test_told_to_stop_it_says_goodbye_and_exits_well(tmp_path: Path) -> No
         assert not (gc.data_dir / "ground-control.ready").exists()
 
 
-def test_the_supervisor_never_loads_grpc(tmp_path: Path) -> None:
-    with GroundControl(tmp_path) as gc:
-        assert gc.process is not None
-        assert "cygrpc" not in Path(f"/proc/{gc.process.pid}/maps").read_text()
-        assert "cygrpc" in Path(f"/proc/{gc.facts['processes']['worker-1']}/maps").read_text()
+def test_the_supervisor_never_loads_grpc(running: GroundControl) -> None:
+    assert running.process is not None
+    assert "cygrpc" not in Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert "cygrpc" in Path(f"/proc/{running.facts['processes']['worker-1']}/maps").read_text()
 
 
-async def test_a_lost_operator_gets_back_in_from_the_host(tmp_path: Path) -> None:
-    with GroundControl(tmp_path) as gc:
-        await gc.join_operator("admin")
-        done = await asyncio.to_thread(gc.run, "operator-token", "admin")
-        again = await join(done.stdout, tmp_path / "again")
-        async with again.fleet() as fleet:
-            await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())
-        stranger = await asyncio.to_thread(gc.run, "operator-token", "nobody")
-        assert stranger.returncode == 1
-        assert "OPERATOR_UNKNOWN" in stranger.stderr
+async def test_a_lost_operator_gets_back_in_from_the_host(running: GroundControl, tmp_path: Path) -> None:
+    await running.join_operator("casey")
+    done = await asyncio.to_thread(running.run, "operator-token", "casey")
+    again = await join(done.stdout, tmp_path / "again")
+    async with again.fleet() as fleet:
+        await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())
+    stranger = await asyncio.to_thread(running.run, "operator-token", "nobody")
+    assert stranger.returncode == 1
+    assert "OPERATOR_UNKNOWN" in stranger.stderr
 
 
-async def test_recover_begins_an_epoch(tmp_path: Path) -> None:
-    with GroundControl(tmp_path) as gc:
-        admin = await gc.join_operator()
-        done = await asyncio.to_thread(gc.run, "recover", "--json")
-        assert '"epoch": 2' in done.stdout
-        async with admin.fleet() as fleet:
-            status = await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())
-        assert status.position.epoch == 2
+async def test_recover_begins_an_epoch(running: GroundControl) -> None:
+    admin = await running.join_operator("robin")
+    done = await asyncio.to_thread(running.run, "recover", "--json")
+    assert '"epoch": 2' in done.stdout
+    async with admin.fleet() as fleet:
+        status = await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())
+    assert status.position.epoch == 2
 
 
-def test_two_on_one_directory_or_one_port_are_refused(tmp_path: Path) -> None:
-    with GroundControl(tmp_path) as gc:
-        second = serve(tmp_path)
-        assert (second.returncode, "ALREADY_RUNNING" in second.stderr) == (1, True)
-        other = tmp_path / "other"
-        third = serve(other, "--listen", gc.address, "--bootstrap-listen", "127.0.0.1:0")
-        assert (third.returncode, "ADDRESS_IN_USE" in third.stderr) == (1, True)
+def test_two_on_one_directory_or_one_port_are_refused(running: GroundControl, tmp_path: Path) -> None:
+    second = serve(running.directory)
+    assert (second.returncode, "ALREADY_RUNNING" in second.stderr) == (1, True)
+    third = serve(tmp_path, "--listen", running.address, "--bootstrap-listen", "127.0.0.1:0")
+    assert (third.returncode, "ADDRESS_IN_USE" in third.stderr) == (1, True)
 
 
 def test_sqlite_serves_one_worker(tmp_path: Path) -> None:
