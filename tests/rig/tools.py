@@ -24,12 +24,14 @@ from tests.rig.programs import PROGRAMS, Program, ProgramMissingError, find
 
 GROUPS = {
     "demo": ("registry",),
+    "bench": ("registry", "crane"),
     "test": ("cosign", "registry", "grpcurl", "crane"),
     "all": tuple(name for name, program in PROGRAMS.items() if program.package),
 }
 """What each use wants installed."""
 FOUND_ONLY = {
     "demo": ("zot",),
+    "bench": ("zot", "skopeo"),
     "test": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo"),
     "all": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo"),
 }

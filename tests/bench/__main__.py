@@ -1,0 +1,74 @@
+"""`python -m tests.bench`: measure, print a table, write build/bench.json.
+
+`ONLY=name[,name]` picks groups of figures by the beginning of their names, `QUICK=1` takes fewer runs,
+`--write-docs` keeps the result of a whole run in docs/performance.md. A figure that misses what is expected of it
+does not change the exit code: how fast a machine is does not say that the program is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from rich.console import Console
+
+from tests.bench import assignment, copying, idling, machine, report
+from tests.bench.figures import Figure
+
+Measure = Callable[[bool, Console], list[Figure]]
+
+
+def _copying(name: str, quick: bool, console: Console) -> list[Figure]:
+    return copying.measure(name, rounds=3 if quick else 7, console=console)
+
+
+GROUPS: dict[str, Measure] = {
+    "assignment-to-pullable": lambda quick, console: assignment.measure(10 if quick else 50, console),
+    "idle-satellite": lambda quick, console: idling.measure(10.0 if quick else 30.0, console),
+    **{name: partial(_copying, name) for name in copying.IMAGES},
+}
+
+
+def picked(only: str) -> list[str]:
+    """List the groups that `ONLY` names.
+
+    Raises:
+        SystemExit: with code 2 where it names none.
+    """
+    wanted = [word for word in only.replace(",", " ").split() if word]
+    for word in wanted:
+        if not any(name.startswith(word) for name in GROUPS):
+            print(f"ONLY={word} is none of: {', '.join(GROUPS)}", file=sys.stderr)
+            raise SystemExit(2)
+    return [name for name in GROUPS if not wanted or any(name.startswith(word) for word in wanted)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("--write-docs", action="store_true", help="keep the result in docs/performance.md")
+    options = parser.parse_args(arguments)
+    quick, only = bool(os.environ.get("QUICK")), os.environ.get("ONLY", "")
+    if options.write_docs and (quick or only):
+        parser.error("--write-docs wants a whole run: neither ONLY nor QUICK")
+    # Our programs compile their modules once, as installed ones do, whatever the shell says.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    talk, load = Console(stderr=True, highlight=False), machine.load()
+    figures = [figure for name in picked(only) for figure in GROUPS[name](quick, talk)]
+    report.write_json(figures)
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    out.print(report.table(figures))
+    if options.write_docs:
+        report.write_docs(figures, machine.description(), (load, machine.load()))
+    missed = [figure.name for figure in figures if figure.met is False]
+    out.print(f"missed: {', '.join(missed)}" if missed else "all that was expected is met")
+    if load > (os.cpu_count() or 1):
+        talk.print(f"the machine was busy (load {load:.1f}): compare ratios, not seconds")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
