@@ -61,7 +61,7 @@ class Screen:
     def scene(self, title: str) -> None:
         """Begin a scene."""
         self._scene += 1
-        self.console.print(f"\n[bold]{self._scene}. {title}[/]")
+        self.console.print(f"\n[bold]{self._scene}. {title}[/]", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Say one thing."""

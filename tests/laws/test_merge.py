@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,14 +58,14 @@ def _scope(draw: st.DrawFn, name: str) -> Scope:
 
 
 @given(scopes(), st.randoms())
-def test_the_order_of_scopes_does_not_matter(given_scopes, random) -> None:
+def test_the_order_of_scopes_does_not_matter(given_scopes: list[Scope], random: Random) -> None:
     shuffled = list(given_scopes)
     random.shuffle(shuffled)
     assert merge(shuffled) == merge(given_scopes)
 
 
 @given(scopes())
-def test_one_local_tag_stands_for_one_digest(given_scopes) -> None:
+def test_one_local_tag_stands_for_one_digest(given_scopes: list[Scope]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for one in merge(given_scopes).artifacts:
         if one.tag:
@@ -71,7 +73,7 @@ def test_one_local_tag_stands_for_one_digest(given_scopes) -> None:
 
 
 @given(scopes())
-def test_every_wanted_digest_stays_wanted_and_every_claimed_tag_stands(given_scopes) -> None:
+def test_every_wanted_digest_stays_wanted_and_every_claimed_tag_stands(given_scopes: list[Scope]) -> None:
     wanted = {(k[1], b.digest) for s in given_scopes for k, b in s.readings.items() if isinstance(b, Artifact)}
     merged = merge(given_scopes)
     assert {one.key for one in merged.artifacts} == wanted
@@ -80,13 +82,13 @@ def test_every_wanted_digest_stays_wanted_and_every_claimed_tag_stands(given_sco
 
 
 @given(scopes())
-def test_whoever_lost_a_tag_says_to_whom(given_scopes) -> None:
+def test_whoever_lost_a_tag_says_to_whom(given_scopes: list[Scope]) -> None:
     for one in merge(given_scopes).artifacts:
         assert bool(one.shadowed_by) == (one.artifact.tag != one.tag)
 
 
 @given(scopes())
-def test_a_hold_holds_at_least_its_own_scope(given_scopes) -> None:
+def test_a_hold_holds_at_least_its_own_scope(given_scopes: list[Scope]) -> None:
     holding = {s.name for s in given_scopes if s.unusable}
     for one in merge(given_scopes).artifacts:
         if holding & set(one.scopes):
@@ -94,7 +96,7 @@ def test_a_hold_holds_at_least_its_own_scope(given_scopes) -> None:
 
 
 @given(scopes())
-def test_a_rule_that_cannot_be_read_holds_everything(given_scopes) -> None:
+def test_a_rule_that_cannot_be_read_holds_everything(given_scopes: list[Scope]) -> None:
     if any(kind in {POLICY, BLOCK, 99} for s in given_scopes for kind, _ in s.unusable):
         assert all(one.held for one in merge(given_scopes).artifacts)
 

@@ -165,7 +165,9 @@ def test_a_restored_store_stalls_visibly_and_loses_nothing(
 
 @settings(max_examples=100, deadline=None)
 @given(actions, one(KEYS))
-def test_a_holding_that_rotted_is_mended_by_its_exact_difference(script: list[tuple[object, ...]], key) -> None:
+def test_a_holding_that_rotted_is_mended_by_its_exact_difference(
+    script: list[tuple[object, ...]], key: tuple[int, str]
+) -> None:
     world = World(NAMES)
     for action in script:
         act(world, action)

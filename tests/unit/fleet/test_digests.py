@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ first = resource_version(1, b"")
 second = resource_version(3, b"\x08\x02")
 scope = scope_digest([(3, "base", second), (1, "hub/library/nginx:1", first)])
 
+Rows = list[tuple[int, str, bytes]]
 rows = st.lists(st.tuples(st.integers(1, 6), st.text(max_size=8), st.binary(min_size=32, max_size=32)), max_size=6)
 
 
@@ -25,14 +27,14 @@ def test_the_vectors_in_the_contract_are_what_this_code_computes() -> None:
 
 
 @given(rows, st.randoms())
-def test_a_scopes_digest_does_not_depend_on_order(content, random) -> None:
+def test_a_scopes_digest_does_not_depend_on_order(content: Rows, random: Random) -> None:
     shuffled = list(content)
     random.shuffle(shuffled)
     assert scope_digest(shuffled) == scope_digest(content)
 
 
 @given(rows, rows)
-def test_different_contents_have_different_digests(one, other) -> None:
+def test_different_contents_have_different_digests(one: Rows, other: Rows) -> None:
     assert (scope_digest(one) == scope_digest(other)) == (sorted(one) == sorted(other))
 
 

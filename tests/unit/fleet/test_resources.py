@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,8 @@ DIGEST = "sha256:" + "a" * 64
 UNKNOWN_FIELD = b"\xf8\x3e\x01"  # field 1007, varint 1
 
 
-def artifact(**fields: object) -> pb.ResourcePayload:
-    spec = {"source": "hub", "repository": "library/nginx", "tag": "1", "digest": DIGEST} | fields
+def artifact(**fields: Any) -> pb.ResourcePayload:
+    spec: dict[str, Any] = {"source": "hub", "repository": "library/nginx", "tag": "1", "digest": DIGEST} | fields
     return pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_HOLD, artifact=pb.ArtifactSpec(**spec))
 
 
