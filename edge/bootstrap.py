@@ -6,11 +6,10 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import structlog
 
@@ -33,10 +32,10 @@ from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler
 from edge.app.replicate import Replicator
 from edge.app.status import Desk
-from edge.config import Settings
 from edge.domain.desired import enforce
 from edge.home import Home
 from edge.identity import Identity, identity
+from edge.settings import Settings
 from fleet.bridge import Bridge
 from fleet.errors import FleetError
 from fleet.joinstring import parse_join_string
@@ -47,7 +46,6 @@ STATUS_PAUSE_S = 0.25
 """Changes within this time are one writing of the status file."""
 STATUS_EVERY_S = 5.0
 REVOKED_CHECK_S = 3600.0
-Ready = Callable[[Mapping[str, Any]], None]
 
 
 def agent_version() -> str:
@@ -79,7 +77,7 @@ async def join(settings: Settings, text: str) -> str:
     return material.spiffe_id
 
 
-async def run(settings: Settings, *, ready: Ready) -> int:
+async def run(settings: Settings) -> int:
     """Run the satellite until SIGTERM or SIGINT: `→ exit code`.
 
     Raises:
@@ -92,7 +90,7 @@ async def run(settings: Settings, *, ready: Ready) -> int:
         home.ready.unlink(missing_ok=True)
         journal = Journal.open(home.journal)
         try:
-            await _run(settings, home, journal, ready, stop)
+            await _run(settings, home, journal, stop)
         finally:
             home.ready.unlink(missing_ok=True)
             journal.close()
@@ -120,7 +118,7 @@ class _Base:
     stop: asyncio.Event
 
 
-async def _run(settings: Settings, home: Home, journal: Journal, ready: Ready, stop: asyncio.Event) -> None:
+async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.Event) -> None:
     clock = SiteClock(journal.state.clock_floor(), remember=journal.state.remember_clock_floor)
     async with identity(settings, home, now=clock.now) as who:
         bridge = Bridge(who.ground_control, expected=who.ground_control_id, source=who.source, now=clock.now)
@@ -132,10 +130,10 @@ async def _run(settings: Settings, home: Home, journal: Journal, ready: Ready, s
                 if settings.on_revoked == "stop" and journal.state.is_revoked():
                     await _await_reinstatement(base)
                 else:
-                    await _serve(base, ready)
+                    await _serve(base)
 
 
-async def _serve(base: _Base, ready: Ready) -> None:
+async def _serve(base: _Base) -> None:
     """Run the site until it is to stop, or is revoked and configured to stop then."""
     registry = _registry(base.settings, base.home)
     site = _Site(base, registry)
@@ -161,7 +159,7 @@ async def _serve(base: _Base, ready: Ready) -> None:
             site.progress,
             svid_not_after=lambda: base.ground_control.svid_not_after,
         )
-        _tell_ready(base, registry, ready)
+        _tell_ready(base, registry)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(work)
@@ -204,7 +202,7 @@ def _registry(settings: Settings, home: Home) -> SupervisedRegistry:
     home.registry.mkdir(mode=0o700, exist_ok=True)
     credential = None
     if settings.registry_username:
-        credential = Credential(settings.registry_username, settings.registry_password.get_secret_value())
+        credential = Credential(settings.registry_username, settings.registry_password)
     external = External(
         ca_pem=settings.registry_ca.read_text() if settings.registry_ca else "",
         credential=credential,
@@ -218,7 +216,7 @@ def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0]
 
 
-def _tell_ready(base: _Base, registry: SupervisedRegistry, ready: Ready) -> None:
+def _tell_ready(base: _Base, registry: SupervisedRegistry) -> None:
     document = {
         "pid": os.getpid(),
         "registry": registry.public_url,
@@ -229,7 +227,6 @@ def _tell_ready(base: _Base, registry: SupervisedRegistry, ready: Ready) -> None
     }
     base.home.write_ready(document)
     _log.info("satellite.started", **document)
-    ready(document)
 
 
 class _Site:

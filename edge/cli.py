@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from edge.config import Settings, load_settings
+from edge.config import load_settings
+from edge.exits import run_to_exit, say, tell
 from edge.home import Home
+from edge.process import become
+from edge.settings import Settings
 from fleet.errors import FleetError, Kind
 from fleet.log import configure_logging
-
-T = TypeVar("T")
-_EXIT = {Kind.MALFORMED: 2, Kind.REFUSED: 3, Kind.UNIDENTIFIED: 3, Kind.UNAVAILABLE: 4}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,9 +45,15 @@ def join(
     from edge.bootstrap import join as joined  # noqa: PLC0415 - status needs none of it
 
     settings = _settings(data_dir=data_dir)
+    configure_logging(program="satellite", level="error")
     text = sys.stdin.readline() if string == "-" else string
-    spiffe_id = _run(joined(settings, text))
-    _say(f"joined as {spiffe_id}; start it with: satellite run --data-dir {settings.data_dir}")
+
+    async def work() -> int:
+        spiffe_id = await joined(settings, text)
+        say(f"joined as {spiffe_id}; start it with: satellite run --data-dir {settings.data_dir}")
+        return 0
+
+    raise typer.Exit(run_to_exit(work()))
 
 
 @app.command()
@@ -83,10 +87,7 @@ def run(
         on_revoked=on_revoked,
         log_level=log_level,
     )
-    from edge.bootstrap import run as running  # noqa: PLC0415 - status needs none of it
-
-    configure_logging(program="satellite", level=settings.log_level)
-    raise typer.Exit(_run(running(settings, ready=_started)))
+    become(settings)
 
 
 @app.command()
@@ -97,8 +98,8 @@ def status(
     home = Home(_settings(data_dir=data_dir).data_dir)
     document = home.read_status()
     if document is None:
-        _fail(FleetError(Kind.PRECONDITION, "NEVER_RUN", "no satellite has run here yet", subject=str(home.directory)))
-        return
+        text = "no satellite has run here yet"
+        raise typer.Exit(tell(FleetError(Kind.PRECONDITION, "NEVER_RUN", text, subject=str(home.directory))))
     document["running"] = home.is_running()
     if as_json:
         print(json.dumps(document, indent=2))
@@ -114,45 +115,8 @@ def main() -> None:
     app()
 
 
-def _started(document: Mapping[str, Any]) -> None:
-    if sys.stderr.isatty():
-        _say(f"serving at {document['registry']} ({document['registry_kind']}: {document['registry_why']})")
-
-
 def _settings(**options: Any) -> Settings:  # noqa: ANN401 - options as typer parsed them
     try:
         return load_settings(**options)
     except FleetError as error:
-        _fail(error)
-        raise
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except FleetError as error:
-        _fail(error)
-        raise
-    except BaseExceptionGroup as errors:
-        if (known := errors.subgroup(FleetError)) is None:
-            raise
-        _fail(_first(known))
-        raise
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _first(errors: BaseExceptionGroup[FleetError]) -> FleetError:
-    found = errors.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
-
-
-def _fail(error: FleetError) -> None:
-    _say(f"satellite: {error.public} [{error.reason}]")
-    if error.detail:
-        _say(f"  {error.detail}")
-    raise typer.Exit(_EXIT.get(error.kind, 1)) from error
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        raise typer.Exit(tell(error)) from error

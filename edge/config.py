@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from edge.settings import Settings
 from fleet.errors import FleetError, malformed
 from fleet.identity import GroundControlId, parse_id
 
@@ -61,7 +62,7 @@ Address = Annotated[str, AfterValidator(_address)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
-class Settings(BaseSettings):
+class Environment(BaseSettings):
     """What one satellite process runs with."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -95,10 +96,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 
-    @property
-    def socket_directory(self) -> Path:
-        """Where the Workload API's socket is, when the identity comes from joining."""
-        return self.data_dir / "run"
+    def settings(self) -> Settings:
+        """Say the same as a plain value."""
+        found = self.model_dump()
+        found["registry_password"] = self.registry_password.get_secret_value()
+        return Settings(**found)
 
 
 def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - options as typer parsed them
@@ -108,12 +110,13 @@ def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - options as type
         FleetError: MALFORMED `SETTING_INVALID`, which names the variable.
     """
     try:
-        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+        environment = Environment(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         variable = PREFIX + "_".join(str(part) for part in first["loc"][:1]).upper()
         text = f"{variable}: {str(first['msg']).removeprefix('Value error, ')}"
         raise malformed("SETTING_INVALID", text, subject=str(first.get("input", ""))[:120]) from error
+    settings = environment.settings()
     if bool(settings.ground_control) != bool(settings.ground_control_id):
         text = f"{PREFIX}GROUND_CONTROL and {PREFIX}GROUND_CONTROL_ID are given together or not at all"
         raise malformed("SETTING_INVALID", text)

@@ -18,8 +18,8 @@ from certs.enrollment import Enrollment
 from certs.renewal import Renewal
 from certs.workload import WorkloadServer
 from edge.app.status import IdentityStatus
-from edge.config import Settings
 from edge.home import Home
+from edge.settings import Settings
 from fleet.errors import FleetError, Kind
 from fleet.svid import SvidSource, X509Material, read_leaf
 from fleet.workloadsource import WorkloadSource

@@ -1,0 +1,52 @@
+"""The process that `satellite run` becomes: it runs the site and holds nothing that only the command line needs.
+
+`python -m edge.process FD`, where FD is a file with the settings; the process id stays what it was.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from edge.settings import Settings, from_json
+
+_ENVIRONMENT = {
+    # Each thread that allocates would get a heap of its own, which is never given back.
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    # Forks of this process start programs and never use gRPC.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+
+
+def become(settings: Settings) -> NoReturn:
+    """Replace the program of this process by the lean one."""
+    descriptor = os.memfd_create("settings")  # in memory: a registry's password may be among them
+    os.write(descriptor, settings.to_json().encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.set_inheritable(descriptor, True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [sys.executable, "-m", "edge.process", str(descriptor)]
+    os.execve(sys.executable, command, {**_ENVIRONMENT, **os.environ})  # noqa: S606 - a vector of our own
+
+
+def main() -> int:
+    """Run with the settings from the descriptor: `→ exit code`."""
+    with os.fdopen(int(sys.argv[1])) as file:
+        settings = from_json(file.read())
+    if not sys.stderr.isatty():
+        # structlog imports rich for pretty traces where it finds it: 6 MB that only a terminal needs.
+        sys.modules["rich"] = None  # type: ignore[assignment] # the documented way to make an import fail
+    from edge.exits import run_to_exit  # noqa: PLC0415 - after the line above
+    from fleet.log import configure_logging  # noqa: PLC0415 - after the line above
+
+    configure_logging(program="satellite", level=settings.log_level)
+    from edge.bootstrap import run  # noqa: PLC0415 - after the line above
+
+    return run_to_exit(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
