@@ -14,11 +14,11 @@ import grpc.aio
 
 from certs.device_key import DeviceKey
 from certs.proof import bootstrap_claim, renew_claim
-from certs.remote_error import from_rpc
 from certs.request import KeyRequest, new_key_request
 from fleet.bridge import Bridge
 from fleet.errors import FleetError, Kind
 from fleet.joinstring import JoinString
+from fleet.rpc_errors import from_rpc_error
 from fleet.svid import FixedRoots, X509Material, read_leaf
 from fleet.v1 import attestation_pb2 as messages
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
@@ -88,7 +88,7 @@ class Enrollment:
             try:
                 answer = await exchange(AttestationServiceStub(channel), request)
             except grpc.aio.AioRpcError as error:
-                raise bridge.last_error or from_rpc(error) from error
+                raise bridge.last_error or from_rpc_error(error) from error
         return self._material(answer, request)
 
     async def _bootstrap(self, stub: AttestationServiceStub, request: KeyRequest) -> Answer:

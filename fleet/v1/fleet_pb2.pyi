@@ -199,7 +199,9 @@ class Source(_message.Message):
     """Output, and input of a conditional write."""
     @_builtins.property
     def spec(self) -> _resource_pb2.SourceSpec:
-        """Where it is and how to speak to it. Its local_prefix is fixed when the source is made."""
+        """Where it is and how to speak to it. Its local_prefix is fixed when the source is made. Another address, or plain
+        HTTP where it was not, forgets the stored credential.
+        """
 
     def __init__(
         self,

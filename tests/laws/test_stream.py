@@ -37,7 +37,7 @@ actions = st.lists(
 )
 
 
-def act(world: World, action: tuple[object, ...]) -> None:
+def act(world: World, action: tuple[object, ...]) -> None:  # noqa: C901, PLR0912 - one case an action
     store = world.store
     match action:
         case ("put", str(scope), tuple(key), bytes(payload)):

@@ -22,7 +22,7 @@ from controlplane.domain.commands import Delete, EntityKind, Outcome, Result, Up
 from controlplane.domain.content import etag_of
 from controlplane.domain.entities import Artifact, Assignment, Block, Policy, Source
 from controlplane.domain.rules import check_etag, check_prefix, decide, unknown
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind, SourceSpec
 from controlplane.domain.state import split_scope
 from fleet.errors import FleetError, Kind
 
@@ -39,9 +39,16 @@ def put_source(batch: Batch, command: Upsert, wanted: Source) -> Result:
     if outcome is not Outcome.UNCHANGED:
         check_prefix(wanted.name, wanted.spec, held_spec, lambda prefix: _prefix_owner(batch, prefix))
         row = held or SourceRow(name=wanted.name, local_prefix=wanted.spec.local_prefix, spec={}, version=b"")
+        if held_spec is not None and _is_elsewhere(held_spec, wanted.spec):
+            row.sealed = None
         row.spec = to_document(wanted.spec)
         write_source(batch, row)
     return Result(outcome, "source", wanted.name, etag)
+
+
+def _is_elsewhere(held: SourceSpec, wanted: SourceSpec) -> bool:
+    """Say whether a secret that was given for `held` would go to another host, or in the clear."""
+    return wanted.address != held.address or (wanted.plain_http and not held.plain_http)
 
 
 def write_source(batch: Batch, row: SourceRow) -> None:

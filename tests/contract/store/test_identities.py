@@ -223,6 +223,19 @@ async def test_a_credential_survives_writing_its_source(fleet: Fleet) -> None:
     await fleet.approve(ADA, "s1")
     await fleet.set_source_credential(ADA, "hub", "robot", "secret")
     held = await fleet.get_source("hub")
-    await do(fleet, Upsert(replace(held, spec=replace(held.spec, address="hub2.example"))))
+    await do(fleet, Upsert(replace(held, spec=replace(held.spec, mirrors=("mirror.example",)))))
     assert (await fleet.get_source("hub")).has_credential
     assert (await fleet.credential("s1", "hub")).username == "robot"
+
+
+@pytest.mark.parametrize("change", [{"address": "elsewhere.example"}, {"plain_http": True}])
+async def test_a_secret_does_not_follow_its_source_to_another_host_or_into_the_clear(
+    fleet: Fleet, change: dict[str, str | bool]
+) -> None:
+    await do(fleet, *shop())
+    await fleet.approve(ADA, "s1")
+    await fleet.set_source_credential(ADA, "hub", "robot", "secret")
+    held = await fleet.get_source("hub")
+    await do(fleet, Upsert(replace(held, spec=replace(held.spec, **change))))
+    assert not (await fleet.get_source("hub")).has_credential
+    assert (await fleet.credential("s1", "hub")).username == ""
