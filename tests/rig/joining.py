@@ -11,25 +11,18 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
 
 from certs.proof import issue_challenge
 from certs.registrar import Device, Issued, JoinToken, KeyPair, Proof, Registrar, hash_secret
 from certs.signing import IssuedSvid
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError
 from fleet.joinstring import JoinKind, JoinString
+from fleet.rpc_errors import CODES, STATUS_KEY, to_status
 from fleet.v1 import attestation_pb2 as messages
 from fleet.v1 import attestation_pb2_grpc as services
 from tests.rig.identity import GROUND_CONTROL, SATELLITE, Realm, server_configuration, utc_now
 
 CHALLENGE_SECRET = b"c" * 32
-_CODES = {
-    Kind.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
-    Kind.UNIDENTIFIED: grpc.StatusCode.UNAUTHENTICATED,
-    Kind.REFUSED: grpc.StatusCode.PERMISSION_DENIED,
-    Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-}
 
 
 @dataclass
@@ -125,12 +118,8 @@ class _Servicer(services.AttestationServiceServicer):
         try:
             return await decision  # type: ignore[misc, no-any-return]
         except FleetError as error:
-            detail = any_pb2.Any()
-            detail.Pack(error_details_pb2.ErrorInfo(reason=error.reason, metadata={"subject": error.subject}))
-            code = _CODES[error.kind]
-            status = status_pb2.Status(code=code.value[0], message=error.text, details=[detail])
-            metadata = (("grpc-status-details-bin", status.SerializeToString()),)
-            await context.abort(code, error.text, trailing_metadata=metadata)
+            metadata = ((STATUS_KEY, to_status(error).SerializeToString()),)
+            await context.abort(CODES[error.kind], error.public, trailing_metadata=metadata)
             raise
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -230,7 +231,7 @@ async def test_a_credential_survives_writing_its_source(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("change", [{"address": "elsewhere.example"}, {"plain_http": True}])
 async def test_a_secret_does_not_follow_its_source_to_another_host_or_into_the_clear(
-    fleet: Fleet, change: dict[str, str | bool]
+    fleet: Fleet, change: dict[str, Any]
 ) -> None:
     await do(fleet, *shop())
     await fleet.approve(ADA, "s1")
