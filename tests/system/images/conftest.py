@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.rig.estate import Estate
 from tests.rig.satellite import Satellite
-from tests.rig.vertical import Vertical
 
 KINDS = (
     pytest.param("distribution", marks=pytest.mark.needs_registry),
@@ -16,8 +16,8 @@ KINDS = (
 
 
 @pytest.fixture(scope="package")
-def vertical(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vertical]:
-    with Vertical(tmp_path_factory.mktemp("images")) as running:
+def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+    with Estate(tmp_path_factory.mktemp("images")) as running:
         yield running
 
 
@@ -27,6 +27,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def site(vertical: Vertical, kind: str) -> Satellite:
+def site(estate: Estate, kind: str) -> Satellite:
     """The satellite of a kind, shared: a test uses repositories of its own, and leaves it running."""
-    return vertical.site(kind)
+    return estate.site(kind)

@@ -10,11 +10,11 @@ import pytest
 from edge.domain.policy import SignatureFormat
 from fleet.reference import digest_of
 from tests.rig import cosign
+from tests.rig.estate import TAG, V2, V3, Estate, Image
 from tests.rig.hammer import hammering, manifest_path
 from tests.rig.images import AMD64, ARM64
 from tests.rig.programs import require
 from tests.rig.satellite import Satellite
-from tests.rig.vertical import TAG, V2, V3, Image, Vertical
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
@@ -30,18 +30,18 @@ def tool(name: str, *arguments: str | Path) -> str:
 
 
 def published(
-    vertical: Vertical, site: Satellite, image: Image, *formats: SignatureFormat, filtered: bool = False
+    estate: Estate, site: Satellite, image: Image, *formats: SignatureFormat, filtered: bool = False
 ) -> Image:
-    image.sign(vertical.release, *formats)
-    vertical.allow(site, image, vertical.release)
-    site.await_published(vertical.assign(site, image, platforms=(AMD64,) if filtered else ()))
+    image.sign(estate.release, *formats)
+    estate.allow(site, image, estate.release)
+    site.await_published(estate.assign(site, image, platforms=(AMD64,) if filtered else ()))
     return image
 
 
 @pytest.mark.needs_crane
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_crane_pulls_by_tag_and_by_digest(vertical: Vertical, site: Satellite, docker: bool, tmp_path: Path) -> None:
-    image = published(vertical, site, vertical.image(docker=docker))
+def test_crane_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, docker: bool, tmp_path: Path) -> None:
+    image = published(estate, site, estate.image(docker=docker))
     for number, reference in enumerate((f":{TAG}", f"@{image.root}")):
         there = f"{host_of(site)}/{image.repository}{reference}"
         assert tool("crane", "digest", there).strip() == image.root
@@ -51,8 +51,8 @@ def test_crane_pulls_by_tag_and_by_digest(vertical: Vertical, site: Satellite, d
 
 @pytest.mark.needs_skopeo
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_skopeo_pulls_by_tag_and_by_digest(vertical: Vertical, site: Satellite, docker: bool, tmp_path: Path) -> None:
-    image = published(vertical, site, vertical.image(docker=docker))
+def test_skopeo_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, docker: bool, tmp_path: Path) -> None:
+    image = published(estate, site, estate.image(docker=docker))
     for number, reference in enumerate((f":{TAG}", f"@{image.root}")):
         there = f"docker://{host_of(site)}/{image.repository}{reference}"
         plain = ("--insecure-policy", "copy", "--src-tls-verify=false", "--all", "--preserve-digests")
@@ -63,9 +63,9 @@ def test_skopeo_pulls_by_tag_and_by_digest(vertical: Vertical, site: Satellite, 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 @pytest.mark.parametrize("platforms", [(AMD64, ARM64), (AMD64,)], ids=["index", "image"])
 def test_every_manifest_has_the_source_s_bytes(
-    vertical: Vertical, site: Satellite, docker: bool, platforms: tuple[tuple[str, str], ...]
+    estate: Estate, site: Satellite, docker: bool, platforms: tuple[tuple[str, str], ...]
 ) -> None:
-    image = published(vertical, site, vertical.image(docker=docker, platforms=platforms))
+    image = published(estate, site, estate.image(docker=docker, platforms=platforms))
     assert len(image.content.manifests) == (3 if len(platforms) > 1 else 1)
     for digest, manifest in image.content.manifests.items():
         assert site.pull(image.repository, digest) == (200, manifest.raw)
@@ -74,22 +74,20 @@ def test_every_manifest_has_the_source_s_bytes(
 
 @pytest.mark.parametrize("filtered", [False, True], ids=["whole", "one-platform"])
 @pytest.mark.parametrize("form", [V2, V3], ids=["v2", "v3"])
-def test_cosign_verifies_at_the_site(
-    vertical: Vertical, site: Satellite, form: SignatureFormat, filtered: bool
-) -> None:
-    image = published(vertical, site, vertical.image(), form, filtered=filtered)
+def test_cosign_verifies_at_the_site(estate: Estate, site: Satellite, form: SignatureFormat, filtered: bool) -> None:
+    image = published(estate, site, estate.image(), form, filtered=filtered)
     for reference in (f":{TAG}", f"@{image.root}"):
         there = f"{host_of(site)}/{image.repository}{reference}"
-        assert image.root in cosign.verify(there, vertical.release, form)
+        assert image.root in cosign.verify(there, estate.release, form)
         with pytest.raises(cosign.CosignError):
-            cosign.verify(there, vertical.stranger, form)
+            cosign.verify(there, estate.stranger, form)
 
 
 @pytest.mark.needs_skopeo
 def test_a_platform_filter_keeps_the_index_and_leaves_the_others_out(
-    vertical: Vertical, site: Satellite, tmp_path: Path
+    estate: Estate, site: Satellite, tmp_path: Path
 ) -> None:
-    image = published(vertical, site, vertical.image(), filtered=True)
+    image = published(estate, site, estate.image(), filtered=True)
     wanted, other = image.children
     assert site.pull(image.repository, TAG) == (200, image.content.manifests[image.root].raw)
     assert site.pull(image.repository, wanted)[0] == 200
@@ -101,13 +99,13 @@ def test_a_platform_filter_keeps_the_index_and_leaves_the_others_out(
 
 
 @pytest.mark.needs_crane
-def test_what_can_be_named_can_be_pulled_whole(vertical: Vertical, site: Satellite) -> None:
-    image = vertical.image(layer_sizes=(2 << 20,))
-    image.sign(vertical.release)
-    vertical.allow(site, image, vertical.release)
+def test_what_can_be_named_can_be_pulled_whole(estate: Estate, site: Satellite) -> None:
+    image = estate.image(layer_sizes=(2 << 20,))
+    image.sign(estate.release)
+    estate.allow(site, image, estate.release)
     path = manifest_path(image.repository, TAG)
     with hammering(site.url, [path]) as puller:
-        vertical.assign(site, image)
+        estate.assign(site, image)
         site.await_that(lambda: image.root in puller.told(path), "the tag answers")
         tool("crane", "validate", "--remote", f"{host_of(site)}/{image.repository}:{TAG}")
     assert puller.told(path) == {"404", image.root}
