@@ -158,7 +158,7 @@ def read_changed(session: Session, since: datetime, at: datetime) -> tuple[Satel
         .order_by(changed)
         .limit(MAX_CHANGED)
     ).all()
-    return read_statuses(session, found, at)
+    return read_statuses(session, found, at, exceptions=True)  # who watches wants to see what is under way, and why not
 
 
 def read_fleet_status(session: Session, at: datetime) -> FleetStatus:
