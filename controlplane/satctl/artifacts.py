@@ -30,12 +30,12 @@ Priority = Annotated[int | None, typer.Option(min=0, max=100, help="Higher goes 
 SHORT_DIGEST = len("sha256:") + 12
 
 COLUMNS: tuple[Column[pb.Artifact], ...] = (
-    Column("NAME", lambda a: a.name),
+    Column("NAME", lambda a: a.name, folds=True),
     Column("DIGEST", lambda a: short(a.spec.digest)),
     Column("PLATFORMS", lambda a: _platforms(a) or "all"),
     Column("PRIORITY", lambda a: a.spec.priority, number=True),
-    Column("SIZE", lambda a: size(a.spec.size_bytes) if a.spec.size_bytes else "", number=True),
-    Column("ASSIGNED TO", lambda a: ", ".join(a.scopes)),
+    Column("SIZE", lambda a: size(a.spec.size_bytes) if a.spec.size_bytes else "", number=True, optional=True),
+    Column("ASSIGNED TO", lambda a: ", ".join(a.scopes), folds=True),
 )
 
 

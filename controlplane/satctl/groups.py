@@ -34,7 +34,7 @@ COLUMNS: tuple[Column[pb.Group], ...] = (
     Column("PRECEDENCE", lambda g: g.precedence, number=True),
     Column("SATELLITES", lambda g: g.satellites, number=True),
     Column("ARTIFACTS", lambda g: g.artifacts, number=True),
-    Column("DESCRIPTION", lambda g: g.description),
+    Column("DESCRIPTION", lambda g: g.description, folds=True, optional=True),
 )
 
 

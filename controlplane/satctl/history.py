@@ -60,8 +60,8 @@ COLUMNS: tuple[Column[pb.ChangeRecord], ...] = (
     Column("POSITION", lambda c: position_text(c.position)),
     Column("AT", lambda c: moment(c, "at")),
     Column("BY", lambda c: actor_name(c.actor)),
-    Column("WHAT", results_text),
-    Column("REASON", lambda c: c.reason),
+    Column("WHAT", results_text, folds=True),
+    Column("REASON", lambda c: c.reason, folds=True, optional=True),
 )
 
 

@@ -41,9 +41,9 @@ def _formats(authority: Authority) -> str:
 
 COLUMNS: tuple[Column[pb.Policy], ...] = (
     Column("NAME", lambda p: p.name),
-    Column("IMAGES", lambda p: ", ".join(p.spec.images)),
-    Column("AUTHORITIES", lambda p: ", ".join(f"{a.name} ({_formats(a)})" for a in p.spec.authorities)),
-    Column("SCOPES", lambda p: ", ".join(p.scopes)),
+    Column("IMAGES", lambda p: ", ".join(p.spec.images), folds=True),
+    Column("AUTHORITIES", lambda p: ", ".join(f"{a.name} ({_formats(a)})" for a in p.spec.authorities), folds=True),
+    Column("SCOPES", lambda p: ", ".join(p.scopes), folds=True),
 )
 RESULTS: tuple[Column[pb.ChangeResult], ...] = (
     Column("POLICY", lambda r: r.name),

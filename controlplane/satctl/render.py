@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -51,6 +51,10 @@ class Column(Generic[T]):
     title: str
     cell: Callable[[T], Cell]
     number: bool = False
+    folds: bool = False
+    """It may take several lines where the terminal is narrow; all others stay on one."""
+    optional: bool = False
+    """Left out where nothing is in it."""
 
 
 def out() -> Console:
@@ -92,11 +96,15 @@ def print_table(table: Table) -> None:
 
 def table_of(items: Iterable[T], columns: Sequence[Column[T]]) -> Table:
     """Lay out a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True, padding=(0, 3, 0, 0))
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.number else "left", overflow="fold")
-    for item in items:
-        table.add_row(*(_text(column.cell(item)) for column in columns))
+    rows = [[_text(column.cell(item)) for column in columns] for item in items]
+    shown = [at for at, column in enumerate(columns) if not column.optional or any(row[at].plain for row in rows)]
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True, padding=(0, 2, 0, 0))
+    for at in shown:
+        column = columns[at]
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=not column.folds)
+    for row in rows:
+        table.add_row(*(row[at] for at in shown))
     return table
 
 

@@ -34,8 +34,8 @@ COLUMNS: tuple[Column[pb.Satellite], ...] = (
     Column("NAME", lambda s: s.name),
     Column("REGION", lambda s: s.region),
     Column("LIFECYCLE", lambda s: coloured(lifecycle_word(s.lifecycle))),
-    Column("GROUPS", lambda s: ", ".join(s.groups)),
-    Column("DESCRIPTION", lambda s: s.description),
+    Column("GROUPS", lambda s: ", ".join(s.groups), folds=True),
+    Column("DESCRIPTION", lambda s: s.description, folds=True, optional=True),
 )
 
 

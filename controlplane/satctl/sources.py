@@ -34,9 +34,7 @@ Mirrors = Annotated[list[str] | None, typer.Option("--mirror", help="host:port, 
 
 
 def _credential(source: pb.Source) -> str:
-    if source.has_credential:
-        return "stored"
-    return "missing" if source.spec.needs_credential else "none"
+    return "stored" if source.has_credential else "none"
 
 
 def _tls(source: pb.Source) -> str:
@@ -48,7 +46,7 @@ def _tls(source: pb.Source) -> str:
 COLUMNS: tuple[Column[pb.Source], ...] = (
     Column("NAME", lambda s: s.name),
     Column("ADDRESS", lambda s: s.spec.address),
-    Column("LOCAL PREFIX", lambda s: s.spec.local_prefix or "(none)"),
+    Column("PREFIX", lambda s: s.spec.local_prefix or "(none)"),
     Column("CREDENTIAL", _credential),
     Column("TLS", _tls),
 )
@@ -80,7 +78,6 @@ def create(
     ] = None,
     ca_file: CaFile = None,
     mirror: Mirrors = None,
-    needs_credential: Annotated[bool, typer.Option(help="The registry wants a login.")] = False,
     plain_http: Annotated[bool, typer.Option(help="No TLS; satellites must allow it locally, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +90,6 @@ def create(
         ca_pem=read_text(ca_file) if ca_file else "",
         mirrors=mirror or (),
         local_prefix=name if local_prefix is None else local_prefix,
-        needs_credential=needs_credential,
         plain_http=plain_http,
     )
     made = pb.Source(name=name, spec=spec)
@@ -121,7 +117,6 @@ def update(
     address: Annotated[str | None, typer.Option(help="host[:port] of the registry.", show_default=False)] = None,
     ca_file: CaFile = None,
     mirror: Mirrors = None,
-    needs_credential: Annotated[bool | None, typer.Option(show_default=False)] = None,
     plain_http: Annotated[bool | None, typer.Option(show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,7 +126,6 @@ def update(
         "address": address,
         "ca_pem": ca_pem,
         "mirrors": mirror,
-        "needs_credential": needs_credential,
         "plain_http": plain_http,
     }
 
@@ -141,7 +135,6 @@ def update(
         if "mirrors" in changed:
             source.spec.ClearField("mirrors")
         source.spec.MergeFrom(SourceSpec(**changed))  # type: ignore[arg-type] # each has its field's type
-        source.spec.needs_credential = source.spec.needs_credential if needs_credential is None else needs_credential
         source.spec.plain_http = source.spec.plain_http if plain_http is None else plain_http
         return await SOURCE.update(client, source)
 

@@ -69,9 +69,9 @@ def columns(at: datetime) -> tuple[Column[pb.SatelliteStatus], ...]:
         Column("WAITING", lambda s: s.report.waiting, number=True),
         Column("REFUSED", lambda s: _alarm(s.report.refused), number=True),
         Column("FAILED", lambda s: _alarm(s.report.failed), number=True),
-        Column("LAST SEEN", lambda s: ago(s, "last_seen_at", at) or "never"),
-        Column("GROUPS", lambda s: ", ".join(s.groups)),
-        Column("WARNINGS", lambda s: _alarm_text(warnings(s))),
+        Column("SEEN", lambda s: ago(s, "last_seen_at", at) or "never"),
+        Column("GROUPS", lambda s: ", ".join(s.groups), folds=True, optional=True),
+        Column("WARNINGS", lambda s: _alarm_text(warnings(s)), folds=True, optional=True),
     )
 
 
@@ -84,12 +84,12 @@ def _alarm(count: int) -> Cell:
 
 
 ARTIFACTS: tuple[Column[pb.ArtifactStatus], ...] = (
-    Column("ARTIFACT", lambda a: a.name),
+    Column("ARTIFACT", lambda a: a.name, folds=True),
     Column("STATE", lambda a: coloured(artifact_word(a.state))),
     Column("DIGEST", lambda a: short(a.digest)),
-    Column("FROM", lambda a: a.scope),
-    Column("PULL AS", lambda a: a.local_reference),
-    Column("REASON", lambda a: a.reason + (f": {a.text}" if a.text else "")),
+    Column("FROM", lambda a: a.scope, folds=True),
+    Column("PULL AS", lambda a: a.local_reference, folds=True, optional=True),
+    Column("REASON", lambda a: a.reason + (f": {a.text}" if a.text else ""), folds=True, optional=True),
 )
 
 

@@ -36,11 +36,11 @@ def _state(token: pb.JoinToken, at: datetime) -> str:
 
 COLUMNS: tuple[Column[pb.JoinToken], ...] = (
     Column("ID", lambda t: t.id),
-    Column("FOR", lambda t: t.spiffe_id),
+    Column("FOR", lambda t: t.spiffe_id, folds=True),
     Column("STATE", lambda t: coloured(_state(t, now()))),
     Column("EXPIRES", lambda t: moment(t, "expires_at")),
-    Column("USED", lambda t: moment(t, "used_at")),
-    Column("REFUSED ATTEMPTS", lambda t: t.refused_attempts, number=True),
+    Column("USED", lambda t: moment(t, "used_at"), optional=True),
+    Column("REFUSED ATTEMPTS", lambda t: t.refused_attempts or "", number=True, optional=True),
 )
 
 
