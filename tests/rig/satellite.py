@@ -186,6 +186,12 @@ class Satellite:
         response = urllib3.request("GET", url, headers={"Accept": kinds}, retries=False, timeout=5.0)
         return response.status, response.data
 
+    def pull_blob(self, repository: str, digest: str) -> tuple[int, bytes]:
+        """Ask the site's registry for a blob, as anybody: `(status, bytes)`."""
+        url = f"{self.url}/v2/{repository}/blobs/{digest}"
+        response = urllib3.request("GET", url, retries=False, timeout=5.0)
+        return response.status, response.data
+
     @property
     def rss_bytes(self) -> int:
         """Resident memory of the satellite's own process."""

@@ -1,0 +1,36 @@
+"""One central registry and one key for all; each test kills a Ground Control of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig import cosign
+from tests.rig.cosign import KeyPair
+from tests.rig.registries import Central, running_central
+from tests.rig.vertical import Vertical, open_vertical
+
+
+@pytest.fixture(params=["distribution", pytest.param("zot", marks=pytest.mark.needs_zot)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The site's registry."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="package")
+def central(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
+    with running_central(tmp_path_factory.mktemp("central")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return cosign.generate_key(tmp_path_factory.mktemp("keys"), "release")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, central: Central, key: KeyPair) -> Iterator[Vertical]:
+    with open_vertical(tmp_path, central, key) as opened:
+        yield opened
