@@ -34,7 +34,7 @@ from tests.rig.satellite import Satellite
 
 V2 = SignatureFormat.COSIGN_SIMPLE_SIGNING
 V3 = SignatureFormat.SIGSTORE_BUNDLE
-_FORMATS: dict[SignatureFormat, resource_pb2.SignatureFormat] = {
+_FORMATS: dict[SignatureFormat, resource_pb2.SignatureFormat.ValueType] = {
     V2: resource_pb2.SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING,
     V3: resource_pb2.SIGNATURE_FORMAT_SIGSTORE_BUNDLE,
 }
