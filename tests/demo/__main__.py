@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.log import configure_logging
 from tests.demo.options import Options, read_options
 from tests.demo.play import DemoFailedError, play
 from tests.demo.screen import Screen
@@ -32,6 +33,7 @@ async def _until_told(options: Options, screen: Screen, directory: Path) -> None
 
 def main() -> int:
     """Run the demo; return the exit code."""
+    configure_logging(program="demo", level="warning")  # to stderr: standard output ends with the line of JSON
     screen = Screen()
     try:
         options = read_options(os.environ, terminal=sys.stdout.isatty())
