@@ -66,7 +66,7 @@ def columns(at: datetime) -> tuple[Column[pb.SatelliteStatus], ...]:
         Column("LIFECYCLE", lambda s: coloured(lifecycle_word(s.lifecycle))),
         Column("CONVERGED", lambda s: coloured(converged_word(s))),
         Column("PUBLISHED", lambda s: f"{s.report.published}/{s.report.desired}", number=True),
-        Column("WAITING", lambda s: s.report.waiting, number=True),
+        Column("WAITING", lambda s: s.report.waiting or "", number=True, optional=True),
         Column("REFUSED", lambda s: _alarm(s.report.refused), number=True),
         Column("FAILED", lambda s: _alarm(s.report.failed), number=True),
         Column("SEEN", lambda s: ago(s, "last_seen_at", at) or "never"),

@@ -26,6 +26,10 @@ app = typer.Typer(no_args_is_help=True, help="Join strings for satellites and op
 PROGRAMS = {"satellite": "satellite join", "operator": "satctl login"}
 
 
+def _path(spiffe_id: str) -> str:
+    return spiffe_id.removeprefix("spiffe://").partition("/")[2]  # the trust domain is the same for all
+
+
 def _state(token: pb.JoinToken, at: datetime) -> str:
     if token.refused_attempts:
         return "refused"  # somebody else has it: the one thing here that a person must look into
@@ -36,7 +40,7 @@ def _state(token: pb.JoinToken, at: datetime) -> str:
 
 COLUMNS: tuple[Column[pb.JoinToken], ...] = (
     Column("ID", lambda t: t.id),
-    Column("FOR", lambda t: t.spiffe_id, folds=True),
+    Column("FOR", lambda t: _path(t.spiffe_id), folds=True),
     Column("STATE", lambda t: coloured(_state(t, now()))),
     Column("EXPIRES", lambda t: moment(t, "expires_at")),
     Column("USED", lambda t: moment(t, "used_at"), optional=True),
