@@ -52,6 +52,11 @@ class BridgedGroundControl:
         material = self._source.svid()
         return read_leaf(material.chain[0]).not_after if material else None
 
+    @property
+    def peer_not_after(self) -> datetime | None:
+        """When the newest connection is cut because Ground Control's certificate ends."""
+        return self._bridge.peer_not_after
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Link]:
         """Open a connection of its own."""

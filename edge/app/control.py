@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,21 +19,23 @@ import structlog
 
 from edge.app.ground_control import Attested, GroundControl, Lifecycle, Link, Opening, Stream
 from edge.app.journal import StateStore
+from edge.app.stream import Run
 from edge.domain import session as table
 from edge.domain.clock import Reading
 from edge.domain.desired import Enforced, enforce
 from edge.domain.holding import Holding, Mismatch, apply, holding_digest
 from edge.domain.report import Report
-from edge.domain.session import Farewell, GoodbyeTold, Leave
+from edge.domain.session import Farewell, Leave
 from fleet.errors import FleetError, Kind
 
 _log = structlog.get_logger(__name__)
 
-INBOX = 16
-FIRST_ANSWER_S = 30.0
-"""A server that has not answered a Subscribe by then is left."""
 IDENTITY_POLL_S = 0.2
 _SHORTEST = timedelta(milliseconds=200)
+_HALF = 0.5
+"""Of our SVID's remaining life, after which the next stream opens: it has been renewed by then."""
+_MOST = 0.7
+"""Of Ground Control's, which renews on its own time: a new connection sees the new one."""
 _WINDOW = timedelta(seconds=5)
 _REPORT_PAUSE_S = 0.1
 """Changes within this time are one report."""
@@ -122,16 +124,17 @@ class Control:
     async def run(self) -> None:
         """Keep a stream open until cancelled."""
         self._set_status("CONNECTING")
-        current: _Run | None = None
+        current: Run | None = None
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._identity()
                 self._numbers += 1
-                coming = _Run(self, self._numbers, tasks)
+                not_after = self._ground_control.svid_not_after
+                coming = Run(self, self._numbers, tasks)
                 left = await coming.until_live(current)
                 if left is None:
                     current = coming
-                    left = await coming.until_left_or_due(self._half_life())
+                    left = await coming.until_left_or_due(self._due_in(not_after))
                 if left is not None:
                     current = None
                     await self._pause(left)
@@ -237,11 +240,12 @@ class Control:
                 self._set_status(reason, text="waiting for an identity from the Workload API")
             await asyncio.sleep(IDENTITY_POLL_S)
 
-    def _half_life(self) -> timedelta:
-        """Say in how long the next stream is due: half of what is left of the SVID, spread by a tenth."""
-        not_after = self._ground_control.svid_not_after or self.clock.now()
-        left = not_after - self.clock.now()
-        return max(left / 2 * (0.9 + _chance() / 5), _SHORTEST)
+    def _due_in(self, not_after: datetime | None) -> timedelta:
+        """Say in how long the next stream is due: before either certificate of this one ends, spread by a tenth."""
+        now, peer = self.clock.now(), self._ground_control.peer_not_after
+        ours = ((not_after or now) - now) * _HALF
+        theirs = (peer - now) * _MOST if peer else ours
+        return max(min(ours, theirs) * (0.9 + _chance() / 5), _SHORTEST)
 
     async def _pause(self, left: Leave) -> None:
         if left.goodbye and left.goodbye.why is Farewell.REVOKED:
@@ -261,145 +265,6 @@ class Control:
         self.status = replace(
             LinkStatus(state, text, since, number or self.status.session_number, name), retry_at=retry_at
         )
-
-
-class _Run:
-    """One connection and its stream, in a task of its own."""
-
-    def __init__(self, control: Control, number: int, tasks: asyncio.TaskGroup) -> None:
-        self._control = control
-        self._number = number
-        self._tasks = tasks
-        self._session = table.Session()
-        self._is_live = asyncio.Event()
-        self._is_retired = False
-        self._left: Leave | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._before: _Run | None = None
-        self._last_report: Report | None = None
-
-    async def until_live(self, before: _Run | None) -> Leave | None:
-        """Start, and wait for the first answer; then drop the run before. The Leave where it did not get there."""
-        self._before = before
-        self._task = self._tasks.create_task(self._run(), name=f"stream {self._number}")
-        waiting = asyncio.ensure_future(self._is_live.wait())
-        try:
-            async with asyncio.timeout(FIRST_ANSWER_S):
-                await asyncio.wait((self._task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            self._left = Leave(None, "no answer came in time")
-        finally:
-            waiting.cancel()
-            if before is not None:
-                before.drop()
-        if self._is_live.is_set():
-            return None
-        self.drop()
-        return self._left or Leave(None, "the stream ended")
-
-    async def until_left_or_due(self, due: timedelta) -> Leave | None:
-        """Wait until the stream ends, or the next one is due: `→ how it ended, or None`."""
-        if self._task is None:
-            raise TypeError("it was never started")
-        await asyncio.wait((self._task,), timeout=due.total_seconds())
-        if not self._task.done():
-            return None
-        return self._left or Leave(None, "the stream ended")
-
-    def drop(self) -> None:
-        """End it without a word."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        try:
-            async with AsyncExitStack() as stack:
-                link = await stack.enter_async_context(self._control.connect())
-                self._control.took(await link.attest(self._control.clock.read()))
-                stream = await stack.enter_async_context(link.stream())
-                if self._before is not None:
-                    self._before._is_retired = True  # noqa: SLF001 - from here on this run is the one that counts
-                await self._pump(link, stream)
-        except* FleetError as errors:
-            self._leave_for(_first(errors))
-
-    def _leave_for(self, error: FleetError) -> None:
-        if error.reason == "REVOKED":
-            goodbye = GoodbyeTold(Farewell.REVOKED, error.text, error.retry_after)
-            self._left = self._left or Leave(goodbye, error.text)
-            return
-        wait = GoodbyeTold(Farewell.DRAINING, error.public, error.retry_after) if error.retry_after else None
-        self._left = self._left or Leave(wait, f"{error.reason}: {error.public}")
-
-    async def _pump(self, link: Link, stream: Stream) -> None:
-        inbox: asyncio.Queue[table.Event] = asyncio.Queue(INBOX)
-        helpers: list[Coroutine[None, None, None]] = [_read(stream, inbox), self._watch_reports(inbox)]
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(helper) for helper in helpers]
-            await self._take(table.Opened(self._control.opening(self._number).staged), stream)
-            while self._left is None:
-                event = await inbox.get()
-                if self._is_retired:
-                    continue
-                if isinstance(event, table.Received):
-                    self._control.clock.told(event.server_time)
-                    if not self._is_live.is_set() and not isinstance(event.body, GoodbyeTold):
-                        self._is_live.set()
-                        self._control.live(self._number, link)
-                await self._take(event, stream)
-            for task in running:
-                task.cancel()
-
-    async def _watch_reports(self, inbox: asyncio.Queue[table.Event]) -> None:
-        await self._is_live.wait()
-        with self._control.reports() as changed:
-            while True:
-                await changed()
-                if self._control.report() != self._last_report:
-                    await inbox.put(table.ReportReady())
-
-    async def _take(self, event: table.Event, stream: Stream) -> None:
-        self._session, effects = table.step(self._session, event)
-        for effect in effects:
-            answer = await self._perform(effect, stream)
-            if answer is not None:
-                await self._take(answer, stream)
-
-    async def _perform(self, effect: table.Effect, stream: Stream) -> table.Event | None:
-        control = self._control
-        match effect:
-            case table.Subscribe():
-                await stream.subscribe(control.opening(self._number))
-            case table.Stage():
-                await asyncio.to_thread(control.stage, effect)
-            case table.Apply():
-                return await control.apply(effect, stream)
-            case table.Adopt():
-                return control.adopt(effect)
-            case table.SendInventory(scopes):
-                for scope in scopes:
-                    held = control.holding.get(scope)
-                    await stream.inventory(scope, held.resources.values() if held else ())
-            case table.SendResync(scope, digest):
-                await stream.resync(scope, digest)
-            case table.SendReport(sequence):
-                self._last_report = control.report()
-                await stream.report(sequence, self._last_report)
-            case Leave():
-                self._left = effect
-        return None
-
-
-async def _read(stream: Stream, inbox: asyncio.Queue[table.Event]) -> None:
-    while (received := await stream.receive()) is not None:
-        await inbox.put(received)
-    await inbox.put(table.Lost("Ground Control closed the stream"))
-
-
-def _first(errors: BaseExceptionGroup[FleetError]) -> FleetError:
-    """Find one error in a group of groups."""
-    found = errors.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _chance() -> float:

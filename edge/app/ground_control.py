@@ -125,3 +125,7 @@ class GroundControl(Protocol):
     @property
     def svid_not_after(self) -> datetime | None:
         """When the SVID ends that a connection opened now would present; None while there is none."""
+
+    @property
+    def peer_not_after(self) -> datetime | None:
+        """When the newest connection is cut because Ground Control's certificate ends; None before the first."""
