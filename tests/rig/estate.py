@@ -112,6 +112,11 @@ class Estate:
             self._sites[called] = site
         return self._sites[called]
 
+    def retire(self, name: str) -> None:
+        """Stop a site for good."""
+        code = self._sites.pop(name).stop()
+        assert code == 0, code
+
     def image(
         self,
         *,
