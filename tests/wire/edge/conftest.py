@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.app.ports import Credential
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2 as resource
 from tests.rig import cosign
@@ -78,6 +79,25 @@ class Fleet:
         if signed:
             cosign.sign(f"{self.central.host}/{repository}@{made.digest}", self.key)
         return made.digest
+
+    def guard(self, name: str, address: str, login: Credential) -> None:
+        """Make a source that wants a login, and store it."""
+        spec = resource.SourceSpec(address=address, plain_http=True, needs_credential=True, local_prefix=name)
+        self.change(pb.Change(source=pb.Source(name=name, spec=spec)))
+
+        async def store() -> None:
+            request = pb.SetSourceCredentialRequest(source=name, username=login.username, password=login.password)
+            async with self.admin.fleet() as stub:
+                await stub.SetSourceCredential(request)
+
+        asyncio.run(store())
+
+    def sign_at(self, private: Central, reference: str) -> None:
+        """Sign in a registry with a login."""
+        assert private.login is not None
+        offline = ("--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry", "-y")
+        login = ("--registry-username", private.login.username, "--registry-password", private.login.password)
+        cosign.run("sign", *offline, *login, "--key", self.key.private, f"{private.host}/{reference}")
 
 
 def prepared(gc: GroundControl, central: Central, key: KeyPair) -> Fleet:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.app.ports import Credential
 from tests.rig.cosign import KeyPair
 from tests.rig.ground_control import GroundControl
-from tests.rig.registries import Central
+from tests.rig.registries import Central, running_central
 from tests.wire.edge.conftest import Fleet, prepared
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
@@ -144,3 +145,24 @@ def test_what_never_joined_says_how(tmp_path: Path, fleet: Fleet) -> None:
     done = site.run("run")
     assert done.returncode == 1
     assert "satellite join" in done.stderr
+
+
+def test_a_source_with_a_login_is_pulled_from_again_after_a_restart_and_the_secret_is_nowhere_on_disk(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    login = Credential("puller", "a-secret-of-the-test")
+    with running_central(tmp_path / "private", login=login) as private:
+        fleet.guard("vault", private.host, login)
+        made = [private.push_image("locked", tag).digest for tag in ("1", "2")]
+        for digest in made:
+            fleet.sign_at(private, f"locked@{digest}")
+        with fleet.satellite(tmp_path, "keyed", allow_plain_http=private.host) as site:
+            fleet.assign(f"vault/locked:1@{made[0]}", "keyed")
+            site.await_that(lambda: site.pull("vault/locked", made[0])[0] == 200, "pulled with the credential")
+            site.kill()
+            site.start()
+            fleet.assign(f"vault/locked:2@{made[1]}", "keyed")
+            site.await_that(lambda: site.pull("vault/locked", made[1])[0] == 200, "and again after a restart")
+            for path in site.directory.rglob("*"):
+                if path.is_file():
+                    assert login.password.encode() not in path.read_bytes(), path
