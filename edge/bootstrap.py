@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
@@ -46,14 +45,6 @@ STATUS_PAUSE_S = 0.25
 """Changes within this time are one writing of the status file."""
 STATUS_EVERY_S = 5.0
 REVOKED_CHECK_S = 3600.0
-
-
-def agent_version() -> str:
-    """Say which version of the satellite this is."""
-    try:
-        return version("harbor-satellite")
-    except PackageNotFoundError:
-        return ""
 
 
 async def join(settings: Settings, text: str) -> str:
@@ -123,7 +114,7 @@ async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.E
     async with identity(settings, home, now=clock.now) as who:
         bridge = Bridge(who.ground_control, expected=who.ground_control_id, source=who.source, now=clock.now)
         async with bridge:
-            hello = Hello(secrets.token_bytes(16), agent_version())
+            hello = Hello(secrets.token_bytes(16), settings.agent_version)
             ground_control = BridgedGroundControl(bridge, who.source, hello)
             base = _Base(settings, home, journal, clock, who, ground_control, stop)
             while not stop.is_set():

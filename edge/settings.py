@@ -30,6 +30,8 @@ class Settings:
     ground_control_id: str = ""
     on_revoked: str = "serve"
     log_level: str = "info"
+    agent_version: str = ""
+    """Which version runs: not to be set, but found out before the lean process starts."""
 
     def to_json(self) -> str:
         """Write it all, the password too: for another process's eyes only."""

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edge.adapters.oci.endpoint import Origin, origin_of
 from edge.adapters.oci.site import OciSite
 from edge.adapters.registry.child import Child, Program
@@ -99,7 +97,8 @@ class DistributionRegistry:
         def configure(port: int) -> None:
             path.touch(mode=0o600)
             there = Listener(listener.host, listener.port or port)
-            path.write_text(yaml.safe_dump({**self._configuration(there, readonly=writer is None), **rest}))
+            # JSON is YAML, and needs no library that a satellite would hold in memory for years: 1 MB.
+            path.write_text(json.dumps({**self._configuration(there, readonly=writer is None), **rest}))
 
         program = Program(
             name,
