@@ -76,7 +76,9 @@ async def _renewed(options: Options) -> Identity:
         material = await enrollment.renew()
     except FleetError as error:
         if error.reason == "DEVICE_UNKNOWN":
-            text = "Ground Control does not know this login any more: ask an admin for a new join string"
+            text = (
+                "this login is no longer good (deleted, or replaced by a later one): ask an admin for a new join string"
+            )
             raise FleetError(error.kind, error.reason, text, subject=place.spiffe_id) from error
         raise
     if enrollment.place.roots != place.roots:
