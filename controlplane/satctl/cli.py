@@ -23,9 +23,9 @@ from controlplane.satctl import (
     tokens,
     watch,
 )
-from controlplane.satctl.failure import exit_code, tell
+from controlplane.satctl.failure import Exit, exit_code, tell
 from controlplane.satctl.options import Options, default_home
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
 from fleet.log import configure_logging
 
 app = typer.Typer(
@@ -105,6 +105,10 @@ def main() -> None:
     except FleetError as error:
         tell(error)
         raise SystemExit(exit_code(error)) from error
+    except OSError as error:  # a directory that cannot be made, a full disk
+        text = "a file of satctl's cannot be used"
+        tell(FleetError(Kind.PRECONDITION, "FILE_UNUSABLE", text, subject=str(error)))
+        raise SystemExit(Exit.FAILED) from error
 
 
 if __name__ == "__main__":

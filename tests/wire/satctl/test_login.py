@@ -160,3 +160,10 @@ def test_spire_options_must_be_complete(stranger: Satctl) -> None:
     for half in halves:
         code, said = Satctl(stranger.home, half).refused("group", "list")
         assert (code, said.partition(":")[0]) == (2, "SPIFFE_OPTIONS")
+
+
+def test_a_home_that_cannot_be_made_is_a_sentence(admin: Satctl, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, said = Satctl(tmp_path / "file" / "home").refused("login", invite(admin, "mallory", "viewer"))
+    assert (code, said.partition(":")[0]) == (1, "FILE_UNUSABLE")
+    assert "Traceback" not in said
