@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import grpc.aio
@@ -18,7 +18,7 @@ from edge.domain.holding import Resource, ScopeDelta
 from edge.domain.report import Report
 from edge.domain.session import Received, Staged
 from fleet.bridge import Bridge
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
 from fleet.rpc_errors import from_rpc_error
 from fleet.svid import SvidSource, read_leaf
 from fleet.v1 import attestation_pb2, state_pb2
@@ -78,10 +78,8 @@ class _BridgedLink:
             capabilities=[state_pb2.CAPABILITY_RESUME_DELTA],
             clock=wire.write_clock(clock),
         )
-        try:
+        with self._translating():
             return wire.read_attested(await stub.Attest(request, timeout=CALL_S))
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[Stream]:
@@ -94,30 +92,41 @@ class _BridgedLink:
 
     async def report_health(self, health: Health) -> timedelta:
         stub = HealthServiceStub(self._channel)
-        try:
+        with self._translating():
             return wire.read_pace(await stub.ReportHealth(wire.write_health(health), timeout=CALL_S))
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
 
     async def source_credential(self, source: str) -> SourceCredential:
         stub = StateServiceStub(self._channel)
-        try:
-            answer = await stub.IssueSourceCredential(
-                state_pb2.IssueSourceCredentialRequest(source=source), timeout=CALL_S
-            )
-        except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
+        request = state_pb2.IssueSourceCredentialRequest(source=source)
+        with self._translating():
+            answer = await stub.IssueSourceCredential(request, timeout=CALL_S)
         expires_at = answer.expires_at.ToDatetime(tzinfo=UTC) if answer.HasField("expires_at") else None
         return SourceCredential(Credential(username=answer.username, password=answer.password), expires_at)
 
-    def translate(self, error: grpc.aio.AioRpcError) -> FleetError:
-        return self._translated(error)
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turn gRPC's errors into ours; a link that is dropped for the next one is none of the caller's cancelling."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self.translated(error) from error
+        except grpc.aio.UsageError as error:
+            raise _dropped() from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise _dropped() from error
 
-    def _translated(self, error: grpc.aio.AioRpcError) -> FleetError:
+    def translated(self, error: grpc.aio.AioRpcError) -> FleetError:
         """Prefer the bridge's word on a connection that never came to be: gRPC knows only that it did not."""
         if error.code() is grpc.StatusCode.UNAVAILABLE and self._bridge.last_error is not None:
             return self._bridge.last_error
         return from_rpc_error(error)
+
+
+def _dropped() -> FleetError:
+    return FleetError(Kind.UNAVAILABLE, "LINK_DROPPED", "the connection was closed for a newer one")
 
 
 class _BridgedStream:
@@ -143,7 +152,7 @@ class _BridgedStream:
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise self._link.translate(error) from error
+            raise self._link.translated(error) from error
         if not isinstance(message, state_pb2.StreamStateResponse):
             return None
         return wire.read_response(message)
@@ -155,6 +164,6 @@ class _BridgedStream:
         try:
             await self._call.write(message)
         except grpc.aio.AioRpcError as error:
-            raise self._link.translate(error) from error
+            raise self._link.translated(error) from error
         except asyncio.InvalidStateError:
             return  # the call has ended: reading says why

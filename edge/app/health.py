@@ -67,6 +67,8 @@ class HealthReporter:
             pace = await link.report_health(health)
         except FleetError as error:
             _log.info("health.not_reported", reason=error.reason)
+            if error.reason == "LINK_DROPPED":
+                return SHORTEST
             return max(error.retry_after or _AFTER_FAILURE, SHORTEST)
         return min(max(pace, SHORTEST), LONGEST)
 

@@ -1,0 +1,89 @@
+"""What a satellite reports: counts, exceptions in order, bounded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from edge.adapters.wire import write_inventory, write_report
+from edge.domain.clock import BUILT_AT, ClockState, Floor, read_clock
+from edge.domain.desired import Enforced
+from edge.domain.holding import Resource
+from edge.domain.plan import Edition, RuleVersions, Setback, Site, Wanted
+from edge.domain.report import MAX_EXCEPTIONS, Progress, Report, State, is_final, rows, summarize
+from edge.domain.retry import pause
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DIGESTS = [Digest("sha256:" + letter * 64) for letter in "abcd"]
+
+
+def edition(name: str, digest: Digest = DIGESTS[0]) -> Edition:
+    return Edition(name, "hub", name, name, digest)
+
+
+def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> None:
+    good, refused, failed, waiting = (edition(name) for name in ("a", "b", "c", "d"))
+    old = edition("b", DIGESTS[1])
+    site = Site(
+        published=frozenset({good, old}),
+        setbacks={
+            refused: Setback("UNSIGNED", "no\x1b[31m signature", NOW, RuleVersions()),
+            failed: Setback("SOURCE_UNREACHABLE", "away", NOW),
+        },
+    )
+    enforced = Enforced(wanted=tuple(Wanted(one, "1") for one in (good, refused, failed, waiting)))
+    counts, told, omitted = summarize(*rows(enforced, site, {}, Progress()))
+    assert counts == {State.PUBLISHED: 1, State.REFUSED: 1, State.FAILED: 1, State.WAITING: 1}
+    assert [row.reason for row in told] == ["UNSIGNED", "SOURCE_UNREACHABLE", "QUEUED"]
+    assert told[0].serving_digest == old.digest
+    assert "\x1b" not in told[0].text
+    assert omitted == 0
+    assert not is_final(counts)
+
+
+def test_what_is_left_out_is_said() -> None:
+    many = tuple(Wanted(edition(f"n{number}")) for number in range(MAX_EXCEPTIONS + 7))
+    counts, told, omitted = summarize(*rows(Enforced(wanted=many), Site(), {}, Progress()))
+    assert (len(told), omitted) == (MAX_EXCEPTIONS, 7)
+    message = write_report(1, Report(None, b"", b"", counts, told, omitted)).report
+    assert len(message.exceptions) + message.exceptions_omitted == len(many)
+    assert message.ByteSize() < 64 * 1024
+
+
+def test_a_loser_of_a_tag_is_published_and_reported() -> None:
+    loser = edition("a")
+    enforced = Enforced(wanted=(Wanted(loser),), shadowed={"a": "group/shops"})
+    (row,), _ = rows(enforced, Site(published=frozenset({loser})), {}, Progress())
+    assert (row.state, row.reason) == (State.PUBLISHED, "TAG_SHADOWED")
+
+
+def test_an_inventory_is_cut_into_messages_of_bounded_size() -> None:
+    held = [Resource(1, f"hub/{number:0500}", b"", bytes(32)) for number in range(400)]
+    messages = list(write_inventory("fleet", held))
+    assert len(messages) > 1
+    assert all(message.ByteSize() <= 64 * 1024 for message in messages)
+    assert [message.inventory.complete for message in messages] == [False] * (len(messages) - 1) + [True]
+    assert sum(len(message.inventory.entries) for message in messages) == len(held)
+
+
+def test_time_never_goes_below_the_floor_and_the_floor_only_rises() -> None:
+    floor = Floor().told(NOW, monotonic_s=10)
+    assert floor.told(NOW - timedelta(days=1), monotonic_s=11) == floor
+    reading = read_clock(NOW - timedelta(days=400), floor, monotonic_s=70, is_synced=True)
+    assert reading.now == NOW + timedelta(seconds=60)
+    assert reading.state is ClockState.FLOOR
+    ahead = read_clock(NOW + timedelta(days=1), floor, monotonic_s=70, is_synced=True)
+    assert (ahead.now, ahead.state) == (NOW + timedelta(days=1), ClockState.SYNCED)
+    bare = read_clock(datetime(1970, 1, 1, tzinfo=UTC), Floor(), monotonic_s=0, is_synced=False)
+    assert (bare.now, bare.state) == (BUILT_AT, ClockState.UNKNOWN)
+
+
+def test_pauses_grow_to_a_bound_and_honour_what_the_peer_asks() -> None:
+    away = FleetError(Kind.UNAVAILABLE, "SOURCE_UNREACHABLE", "")
+    waits = [pause(away, failures=count, chance=0.5) for count in range(20)]
+    assert waits == sorted(waits)
+    assert waits[0] == timedelta(seconds=1)
+    assert waits[-1] == timedelta(minutes=1)
+    busy = FleetError(Kind.EXHAUSTED, "SOURCE_BUSY", "", retry_after=timedelta(minutes=30))
+    assert pause(busy, failures=0, chance=0) == timedelta(minutes=30)
