@@ -96,9 +96,7 @@ class Vertical:
 
     def assign(self, image: Pushed, scope: str, *, source: str = "hub") -> str:
         """Assign an image by its digest: `→ the artifact's name`."""
-        spec = resource.ArtifactSpec(
-            source=source, repository=image.repository, tag=image.tag, digest=image.digest
-        )
+        spec = resource.ArtifactSpec(source=source, repository=image.repository, tag=image.tag, digest=image.digest)
         name = image.at(source)
         self.change(
             pb.Change(artifact=pb.Artifact(name=name, spec=spec)),
@@ -140,6 +138,10 @@ class Vertical:
         """What Ground Control knows of a satellite."""
         request = pb.GetSatelliteStatusRequest(name=name)
         return self.call(lambda fleet: fleet.GetSatelliteStatus(request)).status
+
+    def is_converged(self, name: str) -> bool:
+        """Say whether Ground Control was told that a satellite holds and enforces what it should."""
+        return self.status(name).converged
 
     def refusal(self, ask: Callable[[FleetServiceStub], Awaitable[object]]) -> FleetError:
         """Make a call that must fail: `→ what Ground Control said`."""

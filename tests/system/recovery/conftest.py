@@ -1,14 +1,14 @@
-"""One central registry and one key for all; each test kills a Ground Control of its own."""
+"""One central registry, and one Ground Control that is killed and started again; each test's sites are its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.rig import cosign
 from tests.rig.cosign import KeyPair
+from tests.rig.programs import find
 from tests.rig.registries import Central, running_central
 from tests.rig.vertical import Vertical, open_vertical
 
@@ -17,6 +17,12 @@ from tests.rig.vertical import Vertical, open_vertical
 def kind(request: pytest.FixtureRequest) -> str:
     """The site's registry."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def kinds() -> tuple[str, ...]:
+    """Every registry at hand, for sites side by side: what costs time is to start Ground Control again."""
+    return ("distribution", "zot") if find("zot") else ("distribution",)
 
 
 @pytest.fixture(scope="package")
@@ -30,7 +36,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     return cosign.generate_key(tmp_path_factory.mktemp("keys"), "release")
 
 
-@pytest.fixture
-def fleet(tmp_path: Path, central: Central, key: KeyPair) -> Iterator[Vertical]:
-    with open_vertical(tmp_path, central, key) as opened:
+@pytest.fixture(scope="package")
+def fleet(tmp_path_factory: pytest.TempPathFactory, central: Central, key: KeyPair) -> Iterator[Vertical]:
+    with open_vertical(tmp_path_factory.mktemp("fleet"), central, key) as opened:
         yield opened

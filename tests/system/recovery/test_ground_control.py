@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -25,49 +27,64 @@ def kill_all(gc: GroundControl) -> None:
             os.kill(int(pid), signal.SIGKILL)
 
 
+def is_cut_off(site: Satellite) -> bool:
+    return bool(site.status()["link"]["state"] != "CONNECTED")
+
+
 def updates(site: Satellite) -> int:
     """Count the updates with content that a satellite was ever sent."""
     return site.log().count('"state.applied"')
 
 
-def test_after_a_kill_the_satellite_reconnects_and_is_sent_only_what_is_new(fleet: Vertical, kind: str) -> None:
+def test_after_a_kill_satellites_reconnect_and_are_sent_only_what_is_new(
+    fleet: Vertical, kinds: tuple[str, ...]
+) -> None:
     first, second = fleet.push("first"), fleet.push("second")
-    with fleet.satellite("kiosk-1", kind) as site:
-        site.await_link()
-        site.await_published(fleet.assign(first, "satellite/kiosk-1"))
-        before, session = updates(site), site.status()["link"]["session"]
+    with ExitStack() as stack:
+        sites = {f"killed-{kind}": fleet.satellite(f"killed-{kind}", kind) for kind in kinds}
+        for name, site in sites.items():
+            stack.enter_context(site)
+            site.await_published(fleet.assign(first, f"satellite/{name}"))
+        before = {name: (updates(site), site.status()["link"]["session"]) for name, site in sites.items()}
         kill_all(fleet.gc)
-        site.await_that(lambda: site.status()["link"]["state"] != "CONNECTED", "the link is down")
-        assert site.pull("first", "1")[0] == 200
+        for site in sites.values():
+            site.await_that(partial(is_cut_off, site), "the link is down")
+            assert site.pull("first", "1")[0] == 200
         fleet.gc.start()
-        site.await_link()
-        assert site.status()["link"]["session"] > session
-        assert updates(site) == before
-        assert site.log().count('"artifact.published"') == 1
-        site.await_published(fleet.assign(second, "satellite/kiosk-1"))
-        assert updates(site) == before + 1
-        until(lambda: fleet.status("kiosk-1").converged, "Ground Control hears that all is well")
+        for name, site in sites.items():
+            site.await_link()
+            sent, session = before[name]
+            assert site.status()["link"]["session"] > session
+            assert (updates(site), site.log().count('"artifact.published"')) == (sent, 1)
+            site.await_published(fleet.assign(second, f"satellite/{name}"))
+            assert updates(site) == sent + 1
+            until(partial(fleet.is_converged, name), "Ground Control hears that all is well")
 
 
-def test_without_ground_control_a_killed_satellite_serves_what_it_had(fleet: Vertical, kind: str) -> None:
+def test_without_ground_control_killed_satellites_serve_what_they_had(fleet: Vertical, kinds: tuple[str, ...]) -> None:
     image = fleet.push("app")
-    with fleet.satellite("kiosk-1", kind) as site:
-        site.await_published(fleet.assign(image, "satellite/kiosk-1"))
-        manifest = site.pull("app", "1")
+    with ExitStack() as stack:
+        sites = {f"alone-{kind}": fleet.satellite(f"alone-{kind}", kind) for kind in kinds}
+        for name, site in sites.items():
+            stack.enter_context(site)
+            site.await_published(fleet.assign(image, f"satellite/{name}"))
         kill_all(fleet.gc)
-        site.kill()
-        site.start()
-        assert site.pull("app", "1") == site.pull("app", image.digest) == manifest == (200, manifest[1])
-        assert site.pull_blob("app", image.layers[0])[0] == 200
-        assert site.states()[image.at()] == ("published", None)
-        assert site.status()["link"]["state"] != "CONNECTED"
+        for site in sites.values():
+            manifest = site.pull("app", "1")
+            site.kill()
+            site.start()
+            assert [site.pull("app", at) for at in ("1", image.digest)] == [manifest] * 2
+            assert manifest[0] == site.pull_blob("app", image.layers[0])[0] == 200
+            assert site.states()[image.at()][0] == "published"
+            assert is_cut_off(site)
         fleet.gc.start()
-        site.await_link()
+        for site in sites.values():
+            site.await_link()
 
 
-def test_two_satellites_on_a_copied_directory_are_reported(fleet: Vertical, tmp_path_factory: pytest.TempPathFactory) -> None:
-    site = fleet.satellite("kiosk-1", "distribution")
-    copy = Satellite(tmp_path_factory.mktemp("copy"), registry="distribution")
+def test_two_satellites_on_a_copied_directory_are_reported(fleet: Vertical, tmp_path: Path) -> None:
+    site = fleet.satellite("twin", "distribution")
+    copy = Satellite(tmp_path, registry="distribution")
     shutil.copytree(site.data_dir, copy.data_dir)
     with site, copy:
-        until(lambda: fleet.status("kiosk-1").duplicate_identity, "the copy is seen")
+        until(lambda: fleet.status("twin").duplicate_identity, "the copy is seen")
