@@ -10,9 +10,12 @@ A slow reader holds up its own pump at `write`; meanwhile changes fold into one 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from controlplane.app.fleet import Fleet
 from controlplane.domain import session as table
@@ -33,6 +36,8 @@ from fleet.v1 import state_pb2 as pb
 FIRST_MESSAGE_S = 15.0
 INBOX = 16
 """Messages of a satellite that wait for the pump."""
+STORE_PAUSE_S = 1.0
+"""How often a stream asks a store again that does not answer."""
 LEAVE_S = 2.0
 """How long an ending stream may take to say goodbye before it is cut."""
 EXPIRY_CHECK_S = 1.0
@@ -40,6 +45,7 @@ EXPIRY_CHECK_S = 1.0
 
 _KINDS = {Farewell.REVOKED: Kind.REFUSED, Farewell.SVID_EXPIRED: Kind.UNIDENTIFIED}
 Requests = AsyncIterator[pb.StreamStateRequest]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +179,32 @@ class _Pump:
     async def _perform(self, effect: table.Effect) -> table.Event | None:
         match effect:
             case table.Consult():
-                return await self._consult(effect)
+                return await self._patiently(lambda: self._consult(effect))
             case table.Ask(scopes):
                 await self._send(frames.inventory_request(scopes))
             case table.Update(position, steps):
                 await self._update(position, steps)
             case table.Record(report):
-                await self._record(report)
+                await self._patiently(lambda: self._record(report))
             case table.Close(why, text, retry_after):
                 await self._close(why, text, retry_after)
         return None
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store until it answers: a database that is started again ends no stream, and changes wait.
+
+        Raises:
+            FleetError: what else the store says, and that it does not answer, once this stream is to end.
+        """
+        while True:
+            try:
+                return await ask()
+            except FleetError as error:
+                if error.reason != "STORE_UNAVAILABLE" or self.stream.ended is not None:
+                    raise
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STORE_PAUSE_S):
+                    await self.stream.ending.wait()
 
     async def _consult(self, consult: table.Consult) -> table.Event:
         desired = await self._parts.consultant.desired(self.stream.session.satellite)
@@ -209,7 +231,7 @@ class _Pump:
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
         for last_step, step in ((step is steps[-1], step) for step in steps):
-            bodies = await self._bodies(step)
+            bodies = await self._patiently(partial(self._bodies, step))
             for index, body in enumerate(bodies):
                 complete = last_step and index == len(bodies) - 1
                 await self._send(body, position=position, complete=complete)
