@@ -88,6 +88,7 @@ class Reconciler:
         for edition in set(self._setbacks) - self._known(enforced):
             self._forget(edition)
         self._woken.set()
+        self._changed()
 
     def poke(self) -> None:
         """Try at once what waits for something that may have come: the network, a credential."""
