@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,6 +50,8 @@ class Image:
     repository: str
     content: Repository
     source: str = SOURCE
+    tag: str = TAG
+    """Under which it is wanted; the content's own tag is TAG."""
 
     @property
     def root(self) -> Digest:
@@ -65,7 +67,14 @@ class Image:
     @property
     def name(self) -> str:
         """What the artifact is called."""
-        return f"{self.source}/{self.repository}:{TAG}"
+        return f"{self.source}/{self.repository}:{self.tag}"
+
+    def child(self, number: int) -> Image:
+        """One manifest of an index, taken for an image of its own."""
+        manifest = self.content.manifests[self.children[number]]
+        content = Repository(blobs=self.content.blobs)
+        content.add_manifest(manifest.raw, manifest.media_type, tag=TAG)
+        return replace(self, content=content, tag=f"child-{number}")
 
     def sign(self, key: KeyPair, *formats: SignatureFormat) -> None:
         """Sign with the real cosign; in the newer format unless told otherwise."""
@@ -180,7 +189,7 @@ class Estate:
         spec = resource_pb2.ArtifactSpec(
             source=image.source,
             repository=image.repository,
-            tag=TAG,
+            tag=image.tag,
             digest=image.root,
             platforms=[resource_pb2.Platform(os=os, architecture=architecture) for os, architecture in platforms],
         )
