@@ -6,12 +6,11 @@ record before each write, so that a crash in between leaves nothing that nobody 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from edge.app.footprint import fallback_indexes
 from edge.app.ports import IntentLog, SiteRegistry
 from edge.app.preserve import preserved
-from edge.app.transfer import Transfer
 from edge.domain.admission import Admission
 from edge.domain.content import RawManifest
 from fleet.errors import FleetError, Kind
@@ -21,23 +20,21 @@ from fleet.reference import Digest
 class Publisher:
     """Writes manifests and tags; one at a time, its caller sees to that."""
 
-    def __init__(self, site: SiteRegistry, intents: IntentLog, transfer: Transfer) -> None:
+    def __init__(self, site: SiteRegistry, intents: IntentLog) -> None:
         self._site = site
         self._intents = intents
-        self._transfer = transfer
 
-    def publish(self, admission: Admission) -> None:
-        """Make an admitted image pullable, tags last.
+    def publish(self, admission: Admission, *, missing: Collection[Digest] = ()) -> None:
+        """Make an admitted image pullable, tags last; `missing` are those of its blobs that the site does not have.
 
         Raises:
             FleetError: CONFLICT `CLOSURE_INCOMPLETE` where a blob went since it was brought; MALFORMED
                 `MANIFEST_REFUSED`; EXISTS `TAG_TAKEN` for somebody else's tag in a registry that we share.
         """
         repository = admission.local_repository
-        missing = self._transfer.missing(repository, admission.blobs)
         if missing:
             text = "blobs are missing at the site"
-            raise FleetError(Kind.CONFLICT, "CLOSURE_INCOMPLETE", text, subject=missing[0])
+            raise FleetError(Kind.CONFLICT, "CLOSURE_INCOMPLETE", text, subject=min(missing))
         self._put_small_blobs(admission)
         indexes = fallback_indexes(admission, self._site.capabilities)
         evidence = [manifest for one in admission.evidence for manifest in one.manifests]

@@ -126,6 +126,18 @@ class Database:
             with self.transaction() as connection:
                 connection.executemany(statement, rows)
 
+    def write_soon(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Write as `write` does, without waiting for the disk: kept when we are killed, perhaps not when power fails.
+
+        For hints. What is written durably later takes along what was written so before.
+        """
+        with self._lock:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            try:
+                self.write(statement, rows)
+            finally:
+                self._connection.execute("PRAGMA synchronous=FULL")
+
     def rows(self, query: str, arguments: Sequence[object] = ()) -> list[Any]:
         """Read all rows of a query."""
         with self._lock, translated(self._path):

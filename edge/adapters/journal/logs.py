@@ -52,7 +52,7 @@ class Intents:
 
 
 class Transfers:
-    """Implements `edge.app.ports.TransferLog`."""
+    """Implements `edge.app.ports.TransferLog`; a blob of a large image is not worth a wait for the disk."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,19 +64,19 @@ class Transfers:
 
     def upload_opened(self, repository: str, digest: Digest, location: str) -> None:
         """Remember an upload."""
-        self._database.write("INSERT OR REPLACE INTO upload VALUES (?, ?, ?)", [(repository, digest, location)])
+        self._database.write_soon("INSERT OR REPLACE INTO upload VALUES (?, ?, ?)", [(repository, digest, location)])
 
     def upload_closed(self, repository: str, digest: Digest) -> None:
         """Forget an upload."""
-        self._database.write("DELETE FROM upload WHERE repository = ? AND digest = ?", [(repository, digest)])
+        self._database.write_soon("DELETE FROM upload WHERE repository = ? AND digest = ?", [(repository, digest)])
 
     def blob_stored(self, repository: str, digest: Digest) -> None:
         """Remember that a repository has a blob."""
-        self._database.write("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(digest, repository)])
+        self._database.write_soon("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(digest, repository)])
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         """Forget it."""
-        self._database.write("DELETE FROM blob WHERE digest = ? AND repository = ?", [(digest, repository)])
+        self._database.write_soon("DELETE FROM blob WHERE digest = ? AND repository = ?", [(digest, repository)])
 
     def blob_origin(self, digest: Digest) -> str:
         """Name one repository that has the blob, or the empty string."""
