@@ -125,6 +125,7 @@ class Control:
         """Keep a stream open until cancelled."""
         self._set_status("CONNECTING")
         current: Run | None = None
+        valid_until: tuple[datetime | None, datetime | None] = (None, None)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._identity()
@@ -133,8 +134,12 @@ class Control:
                 coming = Run(self, self._numbers, tasks)
                 left = await coming.until_live(current)
                 if left is None:
-                    current = coming
-                    left = await coming.until_left_or_due(self._due_in(not_after))
+                    current, valid_until = coming, (not_after, self._ground_control.peer_not_after)
+                elif current is not None and current.goes_on:
+                    _log.warning("rotation.failed", detail=left.text)
+                    left = None  # the stream before is as good as it was: try again in half of what it has left
+                if left is None and current is not None:
+                    left = await current.until_left_or_due(self._due_in(*valid_until))
                 if left is not None:
                     current = None
                     await self._pause(left)
@@ -198,6 +203,8 @@ class Control:
             _log.warning("state.mismatched", scope=outcome.scope, detail=outcome.text)
             return table.Mismatched(outcome)
         _log.info("state.applied", position=str(effect.position), artifacts=len(outcome.wanted))
+        if self._holding and self.status.state == "PENDING":
+            self._set_status("CONNECTED")  # who is pending is given no scope, so somebody has approved us
         self._enforce(outcome)
         self.reports_changed()
         return table.Applied()
@@ -240,9 +247,9 @@ class Control:
                 self._set_status(reason, text="waiting for an identity from the Workload API")
             await asyncio.sleep(IDENTITY_POLL_S)
 
-    def _due_in(self, not_after: datetime | None) -> timedelta:
+    def _due_in(self, not_after: datetime | None, peer: datetime | None) -> timedelta:
         """Say in how long the next stream is due: before either certificate of this one ends, spread by a tenth."""
-        now, peer = self.clock.now(), self._ground_control.peer_not_after
+        now = self.clock.now()
         ours = ((not_after or now) - now) * _HALF
         theirs = (peer - now) * _MOST if peer else ours
         return max(min(ours, theirs) * (0.9 + _chance() / 5), _SHORTEST)

@@ -39,7 +39,10 @@ class Run:
         self._last_report: Report | None = None
 
     async def until_live(self, before: Run | None) -> Leave | None:
-        """Start, and wait for the first answer; then drop the run before. The Leave where it did not get there."""
+        """Start, and wait for the first answer; then drop the run before. The Leave where it did not get there.
+
+        The run before is dropped in that case too where Ground Control has turned us away, or this one took its place.
+        """
         self._before = before
         self._task = self._tasks.create_task(self._run(), name=f"stream {self._number}")
         waiting = asyncio.ensure_future(self._is_live.wait())
@@ -50,12 +53,12 @@ class Run:
             self._left = Leave(None, "no answer came in time")
         finally:
             waiting.cancel()
-            if before is not None:
-                before.drop()
-        if self._is_live.is_set():
-            return None
-        self.drop()
-        return self._left or Leave(None, "the stream ended")
+        left = None if self._is_live.is_set() else self._left or Leave(None, "the stream ended")
+        if left is not None:
+            self.drop()
+        if before is not None and (left is None or not before.goes_on or _is_farewell(left, Farewell.REVOKED)):
+            before.drop()
+        return left
 
     async def until_left_or_due(self, due: timedelta) -> Leave | None:
         """Wait until the stream ends, or the next one is due: `→ how it ended, or None`."""
@@ -66,8 +69,14 @@ class Run:
             return None
         return self._left or Leave(None, "the stream ended")
 
+    @property
+    def goes_on(self) -> bool:
+        """Say whether it is still the stream that counts, and open."""
+        return not self.is_retired and self._left is None and self._task is not None and not self._task.done()
+
     def drop(self) -> None:
         """End it without a word."""
+        self.is_retired = True
         if self._task is not None:
             self._task.cancel()
 
@@ -154,6 +163,10 @@ async def _read(stream: Stream, inbox: asyncio.Queue[table.Event]) -> None:
     while (received := await stream.receive()) is not None:
         await inbox.put(received)
     await inbox.put(table.Lost("Ground Control closed the stream"))
+
+
+def _is_farewell(left: Leave, why: Farewell) -> bool:
+    return left.goodbye is not None and left.goodbye.why is why
 
 
 def _first(errors: BaseExceptionGroup[FleetError]) -> FleetError:
