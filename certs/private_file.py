@@ -1,4 +1,4 @@
-"""Files that only their owner may read: keys and what protects them.
+"""Files and sockets that only their owner may read: keys and what protects them.
 
 A secret is never visible under its final name before it is complete and on disk, and never in a place or with
 a mode that another user can read.
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from fleet.errors import FleetError, Kind
 
+MAX_SOCKET_PATH_BYTES = 107
+"""sockaddr_un holds 108 bytes, the last of them zero."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -79,3 +81,19 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_socket_path(path: Path) -> Path:
+    """Return the path of a unix socket if it is short enough for the kernel.
+
+    Raises:
+        FleetError: PRECONDITION `SOCKET_PATH_LONG`.
+    """
+    if len(str(path).encode()) > MAX_SOCKET_PATH_BYTES:
+        raise FleetError(
+            Kind.PRECONDITION,
+            "SOCKET_PATH_LONG",
+            "a unix socket's path has at most 107 bytes: use a shorter data directory",
+            subject=str(path),
+        )
+    return path

@@ -23,8 +23,7 @@ from pathlib import Path
 import structlog
 
 from certs.ca import CertificateAuthority
-from certs.private_file import private_directory
-from certs.workload import check_socket_path
+from certs.private_file import check_socket_path, private_directory
 from fleet.errors import FleetError, Kind, malformed
 from fleet.identity import GroundControlId, parse_id
 

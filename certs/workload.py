@@ -17,33 +17,13 @@ import grpc
 import grpc.aio
 
 from certs import workload_messages as messages
-from certs.private_file import private_directory
-from fleet.errors import FleetError, Kind
+from certs.private_file import check_socket_path, private_directory
 from fleet.svid import X509Material
 
-__all__ = ["WorkloadServer", "X509Material", "check_socket_path"]
+__all__ = ["WorkloadServer", "X509Material"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-_MAX_SOCKET_PATH = 107
-"""sockaddr_un holds 108 bytes, the last of them zero."""
-
-
-def check_socket_path(path: Path) -> Path:
-    """Return the path of a unix socket if it is short enough for the kernel.
-
-    Raises:
-        FleetError: PRECONDITION `SOCKET_PATH_LONG`.
-    """
-    if len(str(path).encode()) > _MAX_SOCKET_PATH:
-        raise FleetError(
-            Kind.PRECONDITION,
-            "SOCKET_PATH_LONG",
-            "a unix socket's path has at most 107 bytes: use a shorter one",
-            subject=str(path),
-        )
-    return path
 
 
 class WorkloadServer:

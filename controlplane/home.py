@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from certs.private_file import create_private, private_directory, read_private
+from certs.private_file import check_socket_path, create_private, private_directory, read_private
 from controlplane.config import Settings
 from fleet.errors import FleetError, Kind
 
@@ -20,8 +20,9 @@ def make_home(settings: Settings) -> None:
     """Make the data directory and the keys that workers share, where they are absent.
 
     Raises:
-        FleetError: PRECONDITION `PRIVATE_PATH_EXPOSED` where others can read them.
+        FleetError: PRECONDITION `PRIVATE_PATH_EXPOSED` where others can read them, `SOCKET_PATH_LONG`.
     """
+    check_socket_path(settings.workload_socket)
     private_directory(settings.data_dir)
     keys = private_directory(settings.secrets_directory)
     create_private(keys / _CHALLENGE_KEY, secrets.token_bytes(KEY_BYTES))  # one that is there already stays

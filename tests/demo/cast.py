@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 from collections.abc import AsyncIterator
@@ -36,6 +37,7 @@ GROUP = "shops"
 SITES = ("berlin-7", "ship-aurora")
 GROUND_CONTROL = GroundControlId(TRUST_DOMAIN, DEPLOYMENT)
 READY = timedelta(seconds=30)
+PROGRAMS = Path(sys.executable).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Stage:
     central: str
     registry: str
     why: str
+    stays: bool
 
     def site(self, name: str, **options: str) -> Satellite:
         """Furnish a site that is not started yet."""
@@ -141,7 +144,7 @@ async def gather(stack: AsyncExitStack, options: Options, screen: Screen, direct
     await asyncio.to_thread(oci_layout.seed, central, *(fixtures.IMAGES / recipe.name for recipe in fixtures.RECIPES))
     screen.say(f"central registry at {central}: {len(fixtures.RECIPES)} images, some signed by cosign")
     registry, why = chosen_registry(options)
-    stage = Stage(stack, screen, directory, central, registry, why)
+    stage = Stage(stack, screen, directory, central, registry, why, options.stays)
     return await (_with_spire(stage) if options.spire else _built_in(stage))
 
 
@@ -158,8 +161,10 @@ async def _built_in(stage: Stage) -> Cast:
     sites = await stage.open(satellites)
     for site in sites:
         stage.screen.say(f"{site.name} joined with a device key of its own; its {_serves(stage, site)}")
-    again = await asyncio.to_thread(ground_control.run, "operator-token", OPERATOR, "--json")
-    lines = _lines(stage.directory, ground_control, sites, json.loads(again.stdout)["join_string"])
+    home = stage.directory / OPERATOR
+    if stage.stays:
+        await _log_in(ground_control, home)
+    lines = _lines(home, ground_control, sites)
     return Cast(stage.central, ground_control, operator, sites, stage.registry, "built-in", lines)
 
 
@@ -192,7 +197,7 @@ async def _with_spire(stage: Stage) -> Cast:
         f"--spiffe-endpoint-socket unix://{operator_socket} --ground-control {ground_control.address} "
         f"--ground-control-id {GROUND_CONTROL}"
     )
-    satctl = f"{Path(sys.executable).parent / 'satctl'} {flags}"
+    satctl = f"{PROGRAMS / 'satctl'} {flags}"
     lines = (f"{satctl} status", f"{satctl} watch", *_pull_lines(sites))
     return Cast(stage.central, ground_control, operator, sites, stage.registry, "spire", lines)
 
@@ -232,21 +237,33 @@ def _host(url: str) -> str:
     return url.removeprefix("http://")
 
 
-def _lines(directory: Path, ground_control: GroundControl, sites: tuple[Site, ...], joined: str) -> tuple[str, ...]:
-    binary = Path(sys.executable).parent
-    satctl = f"SATCTL_HOME={directory / 'alice'} {binary / 'satctl'}"
+async def _log_in(ground_control: GroundControl, home: Path) -> None:
+    """Log the operator in for the lines to try, with a device key of their own."""
+    minted = await asyncio.to_thread(ground_control.run, "operator-token", OPERATOR, "--json")
+    login = await asyncio.create_subprocess_exec(
+        str(PROGRAMS / "satctl"),
+        "login",
+        json.loads(minted.stdout)["join_string"],
+        env={**os.environ, "SATCTL_HOME": str(home)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    await login.wait()
+
+
+def _lines(home: Path, ground_control: GroundControl, sites: tuple[Site, ...]) -> tuple[str, ...]:
     port = ground_control.address.rpartition(":")[2]
-    svid = directory / "svid"
     grpcurl = (
-        f"{shlex.quote(str(find('grpcurl') or 'grpcurl'))} -cacert {svid}/bundle.pem -cert {svid}/svid.pem "
-        f"-key {svid}/key.pem -servername localhost"
+        f"{shlex.quote(str(find('grpcurl') or 'grpcurl'))} -cacert $SATCTL_HOME/svid/bundle.pem "
+        "-cert $SATCTL_HOME/svid/svid.pem -key $SATCTL_HOME/svid/key.pem -servername localhost"
     )
     return (
-        f"{satctl} login {joined}",
-        f"{satctl} status",
-        f"{satctl} status {sites[0].name}",
-        f"{satctl} watch",
-        f"{satctl} svid export {svid}",
+        f"export SATCTL_HOME={home} PATH={PROGRAMS}:$PATH",
+        "satctl status",
+        f"satctl status {sites[0].name}",
+        "satctl watch",
+        f"satctl unassign central/demo/signed-v3:{fixtures.TAG} --from group/{GROUP}",
+        "satctl svid export $SATCTL_HOME/svid",
         f"{grpcurl} 127.0.0.1:{port} list",
         f"{grpcurl} 127.0.0.1:{port} fleet.v1.FleetService/ListSatellites",
         *_pull_lines(sites),
