@@ -148,7 +148,11 @@ class SiteRegistry(Protocol):
         """
 
     def delete_manifest(self, repository: str, digest: Digest) -> bool:
-        """Remove a manifest by digest; False where it was absent."""
+        """Remove a manifest by digest; False where it was absent.
+
+        Raises:
+            FleetError: PRECONDITION `MANIFEST_IN_USE` where the registry keeps what an index names.
+        """
 
     def delete_tag(self, repository: str, tag: str) -> bool:
         """Remove one tag and nothing else; False where the registry cannot, or the tag was absent."""

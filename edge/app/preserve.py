@@ -1,8 +1,9 @@
-"""Keeping a manifest that its last tag is taken from.
+"""Keeping a manifest that its last tag is taken from, or that names another one that goes.
 
 Zot forgets a manifest, and the children of an index, with its last tag (measured with 2.1.20), while an image may
 be held by its digest alone: because it was asked for so, or because another artifact won its tag. What goes along
-with a tag is put again at once, from the registry's own bytes.
+with a tag is put again at once, from the registry's own bytes. Neither does Zot remove a manifest that an index
+names (measured likewise): the index goes for a moment, with its tags, and is put again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,43 @@ def preserved(site: SiteRegistry, repository: str, tags: Collection[str], keeps:
     for manifest in (manifest for family in families for manifest in family):
         if keeps(manifest.digest) and site.head(repository, manifest.digest) is None:
             site.put_manifest(repository, manifest.digest, manifest)
+
+
+@contextmanager
+def released(site: SiteRegistry, repository: str, going: Collection[Digest]) -> Iterator[None]:
+    """Take indexes that stay out of the way of manifests that they name and that go; put them again at the end."""
+    above = _above(site, repository, going)
+    families = {index.digest: list(_family(site, repository, index.digest, MAX_INDEX_DEPTH)) for index in above}
+    tags = {tag: digest for tag in site.tags(repository) if (digest := site.head(repository, tag)) in families}
+    for index in reversed(above):
+        site.delete_manifest(repository, index.digest)
+    yield
+    for manifest in (manifest for family in families.values() for manifest in family):
+        if manifest.digest in going:
+            site.put_blob(repository, manifest.digest, manifest.raw)  # Zot wants the bytes of every child
+        elif site.head(repository, manifest.digest) is None:
+            site.put_manifest(repository, manifest.digest, manifest)
+    for tag, digest in tags.items():
+        site.put_manifest(repository, tag, families[digest][-1])
+
+
+def _above(site: SiteRegistry, repository: str, going: Collection[Digest]) -> list[RawManifest]:
+    """List the indexes that stay and name what goes, and those that name them, each after what it names."""
+    known = [site.manifest(repository, digest) for digest in sorted(site.known_manifests(repository) - set(going))]
+    found: list[RawManifest] = []
+    named = set(going)
+    while rising := [one for one in known if one and one.digest not in named and _names(one, named)]:
+        found += rising
+        named |= {one.digest for one in rising}
+    return found
+
+
+def _names(index: RawManifest, digests: Collection[Digest]) -> bool:
+    try:
+        read = read_manifest(index.raw, index.media_type)
+    except FleetError:
+        return False
+    return isinstance(read, Index) and any(child.digest in digests for child in read.children)
 
 
 def _family(site: SiteRegistry, repository: str, digest: Digest, depth: int) -> Iterator[RawManifest]:

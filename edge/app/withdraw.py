@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge.app.footprint import Footprint
 from edge.app.ports import IntentLog, SiteRegistry, TransferLog
-from edge.app.preserve import Keeps, preserved
+from edge.app.preserve import Keeps, preserved, released
 from edge.domain.admission import Dossier
 from edge.domain.content import Image, read_manifest
 from fleet.errors import FleetError, Kind
@@ -110,9 +110,26 @@ class Withdrawer:
     def _delete(self, repository: str, digests: Iterable[Digest], held: Collection[Digest]) -> None:
         going = [one for one in digests if one not in held and self._is_ours(repository, one)]
         self._intents.intend_delete(repository, going)
-        for digest in going:
-            self._site.delete_manifest(repository, digest)
+        stuck = self._try_delete(repository, going)
+        while stuck and len(rest := self._try_delete(repository, stuck)) < len(stuck):
+            stuck = rest  # what named them went after them
+        if stuck:
+            with released(self._site, repository, stuck):
+                for digest in stuck:
+                    self._site.delete_manifest(repository, digest)
         self._intents.delete_done(repository, going)
+
+    def _try_delete(self, repository: str, digests: Iterable[Digest]) -> list[Digest]:
+        """Delete what can be: `→ what the registry keeps, because an index names it`."""
+        stuck: list[Digest] = []
+        for digest in digests:
+            try:
+                self._site.delete_manifest(repository, digest)
+            except FleetError as error:
+                if error.reason != "MANIFEST_IN_USE":
+                    raise
+                stuck.append(digest)
+        return stuck
 
     def _unlink(self, repository: str, blobs: Iterable[Digest]) -> None:
         """Make blobs unreadable in this repository; where the registry cannot, its garbage collection will."""

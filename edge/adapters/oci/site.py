@@ -25,6 +25,7 @@ from fleet.reference import Digest, digest_of, parse_digest
 
 _MANIFEST_LIMIT = 4 * 1024 * 1024
 _NOT_FOUND = 404
+_NOT_ALLOWED = 405
 _SPARE_BYTES = 1024 * 1024
 """Left free: manifests and the registry's own records have to fit when a layer did not."""
 _WRITE = "pull,push,delete"
@@ -181,7 +182,11 @@ class OciSite:
         discard(response)
 
     def delete_manifest(self, repository: str, digest: Digest) -> bool:
-        """Remove a manifest by digest; False where it was absent."""
+        """Remove a manifest by digest; False where it was absent.
+
+        Raises:
+            FleetError: PRECONDITION `MANIFEST_IN_USE` where the registry keeps what an index names (Zot).
+        """
         return self._delete(repository, f"manifests/{digest}", refusals=frozenset())
 
     def delete_tag(self, repository: str, tag: str) -> bool:
@@ -240,6 +245,9 @@ class OciSite:
         discard(asked)
         if asked.status == _NOT_FOUND:
             return False
+        if response.status == _NOT_ALLOWED:
+            text = "the registry removes no manifest that an index names"
+            raise FleetError(Kind.PRECONDITION, "MANIFEST_IN_USE", text, subject=f"{repository}/{rest}")
         raise self._client.failure(response, repository)
 
     def _ask(

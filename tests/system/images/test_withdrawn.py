@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.rig import cosign
 from tests.rig.estate import TAG, V2, V3, Estate, Image, scope
 from tests.rig.forgery import bundle_of, fallback_tag
 from tests.rig.hammer import blob_path, hammering, manifest_path
+from tests.rig.images import AMD64
 from tests.rig.oci_layout import Client
 from tests.rig.satellite import Satellite
 
@@ -85,3 +87,18 @@ def test_what_another_image_holds_too_stays_all_the_while(estate: Estate, site: 
     assert puller.answers == {image.children[0]}
     assert site.pull(image.repository, image.children[1])[0] == 404
     assert site.states()[child.name][0] == "published", scope(site)
+
+
+def test_a_platform_that_is_no_longer_wanted_goes_and_the_index_stays(
+    estate: Estate, site: Satellite, image: Image
+) -> None:
+    wanted, other = image.children
+    estate.assign(site, image, platforms=(AMD64,))
+    site.await_that(lambda: site.pull(image.repository, other)[0] == 404, "the other platform is gone")
+    site.await_published(image.name)
+    assert site.pull(image.repository, TAG) == (200, image.content.manifests[image.root].raw)
+    assert site.pull(image.repository, wanted)[0] == 200
+    for form in (V2, V3):
+        cosign.verify(f"{site.url.removeprefix('http://')}/{image.repository}:{TAG}", estate.release, form)
+    estate.assign(site, image)
+    site.await_that(lambda: site.pull(image.repository, other)[0] == 200, "it is wanted again")
