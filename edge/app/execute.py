@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -238,18 +238,40 @@ class Executor:
         return expected
 
     def check(self) -> list[Edition]:
-        """Compare what is published with the registry: `→ editions of which something is missing`."""
-        registry = self._site()
+        """Compare what is published with the registry: `→ editions of which something was missing`.
+
+        What lacks a manifest or its evidence's tag is to be published again; a tag of its own is put again here.
+        """
         missing: list[Edition] = []
         for edition in sorted(self._editions.site().published):
             dossier = self._editions.dossier(edition)
             if dossier is None:
                 continue
-            manifests = self._replicator.footprint(dossier).manifests
-            if any(registry.head(edition.local_repository, digest) is None for digest in manifests):
+            footprint = self._replicator.footprint(dossier)
+            references = {str(digest): digest for digest in footprint.manifests} | dict(footprint.tags)
+            if not self._stand(edition.local_repository, references):
                 self._editions.miss(edition)
                 missing.append(edition)
-        return missing
+        return [*missing, *self._mend_tags()]
+
+    def _stand(self, repository: str, references: Mapping[str, Digest]) -> bool:
+        registry = self._site()
+        return all(registry.head(repository, reference) == digest for reference, digest in references.items())
+
+    def _mend_tags(self) -> list[Edition]:
+        """Put tags again that went with what was foreign, the last-known-good's too: `→ editions they stand for`."""
+        site, mended = self._editions.site(), list[Edition]()
+        published = {(one.local_repository, one.digest): one for one in site.published}
+        for (repository, tag), digest in sorted(site.tags.items()):
+            edition = published.get((repository, digest))
+            if edition is None or self._stand(repository, {tag: digest}):
+                continue
+            mended.append(edition)
+            try:
+                self.retag(Retag(repository, tag, digest, "TAG_MISSING"))
+            except FleetError:
+                self._editions.retag((repository, tag), None)  # the plan tries again, at its own pace
+        return mended
 
 
 def _tagged(dossier: Dossier, tag: str) -> Dossier:
