@@ -39,8 +39,10 @@ async def eventually(holds: Callable[[], bool], *, within_s: float = PATIENCE_S)
 class Realm:
     """A trust domain whose authority lives in this test."""
 
-    def __init__(self, trust_domain: str = TRUST_DOMAIN, *, at: datetime | None = None) -> None:
-        self.root: Root = make_root(trust_domain, at=at or utc_now() - timedelta(days=30))
+    def __init__(
+        self, trust_domain: str = TRUST_DOMAIN, *, at: datetime | None = None, root: Root | None = None
+    ) -> None:
+        self.root: Root = root or make_root(trust_domain, at=at or utc_now() - timedelta(days=30))
         self.authority = CertificateAuthority(self.root)
 
     @property
