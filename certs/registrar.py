@@ -147,7 +147,8 @@ class Registrar:
         if token.used_by is None:
             token = await self._tokens.redeem(token_id, keys, at=at)
         if token.used_by != keys or not await self._is_registered(keys, token):
-            await self._tokens.report_misuse(token, keys, at=at)
+            if token.used_by is None or token.used_by.device != keys.device:
+                await self._tokens.report_misuse(token, keys, at=at)  # not of a device that lost the reply and its CSR
             text = "this join token was used already: renew, or ask for a new join string"
             raise FleetError(Kind.REFUSED, "TOKEN_USED", text)
         return await self._issue(token.spiffe_id, proof)

@@ -112,16 +112,18 @@ class _Base:
 async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.Event) -> None:
     clock = SiteClock(journal.state.clock_floor(), remember=journal.state.remember_clock_floor)
     async with identity(settings, home, now=clock.now) as who:
-        bridge = Bridge(who.ground_control, expected=who.ground_control_id, source=who.source, now=clock.now)
-        async with bridge:
-            hello = Hello(secrets.token_bytes(16), settings.agent_version)
-            ground_control = BridgedGroundControl(bridge, who.source, hello)
-            base = _Base(settings, home, journal, clock, who, ground_control, stop)
-            while not stop.is_set():
-                if settings.on_revoked == "stop" and journal.state.is_revoked():
-                    await _await_reinstatement(base)
-                else:
-                    await _serve(base)
+        address, expected = who.ground_control, who.ground_control_id
+        ground_control = BridgedGroundControl(
+            lambda: Bridge(address, expected=expected, source=who.source, now=clock.now),
+            who.source,
+            Hello(secrets.token_bytes(16), settings.agent_version),
+        )
+        base = _Base(settings, home, journal, clock, who, ground_control, stop)
+        while not stop.is_set():
+            if settings.on_revoked == "stop" and journal.state.is_revoked():
+                await _await_reinstatement(base)
+            else:
+                await _serve(base)
 
 
 async def _serve(base: _Base) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -39,10 +39,15 @@ Call = grpc.aio.StreamStreamCall[state_pb2.StreamStateRequest, state_pb2.StreamS
 
 
 class BridgedGroundControl:
-    """Links to one Ground Control, whose SPIFFE ID the bridge verifies."""
+    """Links to one Ground Control, whose SPIFFE ID the bridge verifies.
 
-    def __init__(self, bridge: Bridge, source: SvidSource, hello: Hello) -> None:
-        self._bridge = bridge
+    Each link has a bridge of its own, and ends with it: gRPC keeps a closed channel's connection for as long as
+    anything (a traceback, say) refers to the channel, and connections would pile up until their certificates end.
+    """
+
+    def __init__(self, bridge: Callable[[], Bridge], source: SvidSource, hello: Hello) -> None:
+        self._make_bridge = bridge
+        self._newest: Bridge | None = None
         self._source = source
         self._hello = hello
 
@@ -55,13 +60,14 @@ class BridgedGroundControl:
     @property
     def peer_not_after(self) -> datetime | None:
         """When the newest connection is cut because Ground Control's certificate ends."""
-        return self._bridge.peer_not_after
+        return self._newest.peer_not_after if self._newest else None
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Link]:
         """Open a connection of its own."""
-        async with self._bridge.channel(*_KEEPALIVE) as channel:
-            yield _BridgedLink(channel, self._bridge, self._hello)
+        bridge = self._newest = self._make_bridge()
+        async with bridge, bridge.channel(*_KEEPALIVE) as channel:
+            yield _BridgedLink(channel, bridge, self._hello)
 
 
 class _BridgedLink:

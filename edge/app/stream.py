@@ -88,6 +88,7 @@ class Run:
                 stream = await stack.enter_async_context(link.stream())
                 if self._before is not None:
                     self._before.is_retired = True  # from here on this run is the one that counts
+                self._before = None  # or each run would keep all before it
                 await self._pump(link, stream)
         except* FleetError as errors:
             self._leave_for(_first(errors))
