@@ -18,6 +18,8 @@ from edge.adapters.oci.descriptors import ACCEPT
 _ENOUGH = 5
 """Rounds after which what would ever be served in between was likely asked for."""
 _DEADLINE_S = 30.0
+_BREATH_S = 0.005
+"""Between rounds: without it the puller and the registry leave the satellite no processor to be watched on."""
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Hammer:
                 for path in self.paths:
                     self.seen.setdefault(path, Counter())[self._ask(pool, path)] += 1
                 self.rounds += 1
+                self._stop.wait(_BREATH_S)
 
     def _ask(self, pool: urllib3.PoolManager, path: str) -> str:
         try:

@@ -21,12 +21,12 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
         yield running
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS, scope="package")
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def site(estate: Estate, kind: str) -> Satellite:
     """The satellite of a kind, shared: a test uses repositories of its own, and leaves it running."""
     return estate.site(kind)

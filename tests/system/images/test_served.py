@@ -29,19 +29,43 @@ def tool(name: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def published(
-    estate: Estate, site: Satellite, image: Image, *formats: SignatureFormat, filtered: bool = False
-) -> Image:
-    image.sign(estate.release, *formats)
-    estate.allow(site, image, estate.release)
-    site.await_published(estate.assign(site, image, platforms=(AMD64,) if filtered else ()))
-    return image
+class Shelf:
+    """Images that are published at one site, each made once for all tests that look at it."""
+
+    def __init__(self, estate: Estate, site: Satellite) -> None:
+        self._estate = estate
+        self._site = site
+        self._made: dict[object, Image] = {}
+
+    def take(
+        self,
+        form: SignatureFormat = V3,
+        *,
+        docker: bool = False,
+        filtered: bool = False,
+        platforms: tuple[tuple[str, str], ...] = (AMD64, ARM64),
+    ) -> Image:
+        """Publish an image that is signed in one format only."""
+        key = (form, docker, filtered, platforms)
+        if key not in self._made:
+            image = self._estate.image(docker=docker, platforms=platforms)
+            image.sign(self._estate.release, form)
+            self._estate.allow(self._site, image, self._estate.release)
+            wanted = (AMD64,) if filtered else ()
+            self._site.await_published(self._estate.assign(self._site, image, platforms=wanted))
+            self._made[key] = image
+        return self._made[key]
+
+
+@pytest.fixture(scope="module")
+def shelf(estate: Estate, site: Satellite) -> Shelf:
+    return Shelf(estate, site)
 
 
 @pytest.mark.needs_crane
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_crane_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, docker: bool, tmp_path: Path) -> None:
-    image = published(estate, site, estate.image(docker=docker))
+def test_crane_pulls_by_tag_and_by_digest(shelf: Shelf, site: Satellite, docker: bool, tmp_path: Path) -> None:
+    image = shelf.take(docker=docker)
     for number, reference in enumerate((f":{TAG}", f"@{image.root}")):
         there = f"{host_of(site)}/{image.repository}{reference}"
         assert tool("crane", "digest", there).strip() == image.root
@@ -51,8 +75,8 @@ def test_crane_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, docke
 
 @pytest.mark.needs_skopeo
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_skopeo_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, docker: bool, tmp_path: Path) -> None:
-    image = published(estate, site, estate.image(docker=docker))
+def test_skopeo_pulls_by_tag_and_by_digest(shelf: Shelf, site: Satellite, docker: bool, tmp_path: Path) -> None:
+    image = shelf.take(docker=docker)
     for number, reference in enumerate((f":{TAG}", f"@{image.root}")):
         there = f"docker://{host_of(site)}/{image.repository}{reference}"
         plain = ("--insecure-policy", "copy", "--src-tls-verify=false", "--all", "--preserve-digests")
@@ -63,9 +87,9 @@ def test_skopeo_pulls_by_tag_and_by_digest(estate: Estate, site: Satellite, dock
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 @pytest.mark.parametrize("platforms", [(AMD64, ARM64), (AMD64,)], ids=["index", "image"])
 def test_every_manifest_has_the_source_s_bytes(
-    estate: Estate, site: Satellite, docker: bool, platforms: tuple[tuple[str, str], ...]
+    shelf: Shelf, site: Satellite, docker: bool, platforms: tuple[tuple[str, str], ...]
 ) -> None:
-    image = published(estate, site, estate.image(docker=docker, platforms=platforms))
+    image = shelf.take(docker=docker, platforms=platforms)
     assert len(image.content.manifests) == (3 if len(platforms) > 1 else 1)
     for digest, manifest in image.content.manifests.items():
         assert site.pull(image.repository, digest) == (200, manifest.raw)
@@ -74,8 +98,10 @@ def test_every_manifest_has_the_source_s_bytes(
 
 @pytest.mark.parametrize("filtered", [False, True], ids=["whole", "one-platform"])
 @pytest.mark.parametrize("form", [V2, V3], ids=["v2", "v3"])
-def test_cosign_verifies_at_the_site(estate: Estate, site: Satellite, form: SignatureFormat, filtered: bool) -> None:
-    image = published(estate, site, estate.image(), form, filtered=filtered)
+def test_cosign_verifies_at_the_site(
+    estate: Estate, shelf: Shelf, site: Satellite, form: SignatureFormat, filtered: bool
+) -> None:
+    image = shelf.take(form, filtered=filtered)
     for reference in (f":{TAG}", f"@{image.root}"):
         there = f"{host_of(site)}/{image.repository}{reference}"
         assert image.root in cosign.verify(there, estate.release, form)
@@ -85,9 +111,9 @@ def test_cosign_verifies_at_the_site(estate: Estate, site: Satellite, form: Sign
 
 @pytest.mark.needs_skopeo
 def test_a_platform_filter_keeps_the_index_and_leaves_the_others_out(
-    estate: Estate, site: Satellite, tmp_path: Path
+    shelf: Shelf, site: Satellite, tmp_path: Path
 ) -> None:
-    image = published(estate, site, estate.image(), filtered=True)
+    image = shelf.take(filtered=True)
     wanted, other = image.children
     assert site.pull(image.repository, TAG) == (200, image.content.manifests[image.root].raw)
     assert site.pull(image.repository, wanted)[0] == 200

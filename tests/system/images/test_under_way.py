@@ -33,10 +33,9 @@ class SlowSource:
     proxy: CuttingProxy
     name: str
 
-    def admitted(self, *, layers: int = 1) -> Image:
+    def admitted(self) -> Image:
         """Sign and assign an image, and wait until it is admitted and its layers are under way."""
-        sizes = (LAYER_BYTES,) * layers
-        image = self.estate.image(platforms=(AMD64,), layer_sizes=sizes, source=self.name)
+        image = self.estate.image(platforms=(AMD64,), layer_sizes=(LAYER_BYTES,), source=self.name)
         image.sign(self.estate.release, V2, V3)
         self.estate.allow(self.site, image, self.estate.release)
         self.proxy.bytes_per_s = SLOW
@@ -53,7 +52,7 @@ class SlowSource:
         return f"{self.name}/{image.repository}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def slow(estate: Estate, kind: str) -> Iterator[SlowSource]:
     with cutting_proxy(estate.central.url) as proxy:
         name = f"slow-{secrets.token_hex(4)}"
