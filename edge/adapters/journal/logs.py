@@ -22,8 +22,11 @@ class Intents:
         self._database.write(_PUT, [(repository, reference, digest) for reference, digest in references.items()])
 
     def put_done(self, repository: str, references: Collection[str]) -> None:
-        """Record that the registry took them."""
-        self._database.write(_STATE, [("there", repository, reference) for reference in references])
+        """Record that the registry took them.
+
+        Not waited for: where it is lost with the power, the intent still says that they are ours.
+        """
+        self._database.write_soon(_STATE, [("there", repository, reference) for reference in references])
 
     def intend_delete(self, repository: str, references: Collection[str]) -> None:
         """Record that they are about to go."""
