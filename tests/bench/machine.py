@@ -14,6 +14,8 @@ import psutil
 from tests.rig.programs import find
 
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")
+_BESIDE = re.compile(r'"(?:time|distribution-spec)":"[^"]*"')
+"""Numbers in Zot's answer that are not its version, which is missing where it was built without one."""
 _ASKED = {"registry": "--version", "zot": "--version", "crane": "version", "skopeo": "--version"}
 _PACKAGES = ("grpcio", "urllib3", "cryptography", "uvloop")
 
@@ -35,7 +37,7 @@ def _program(name: str) -> str:
         return f"{name} absent"
     done = subprocess.run([path, _ASKED[name]], capture_output=True, text=True, timeout=20, check=False)
     built = _VERSION.search(path.parts[-3]) if len(path.parts) > 2 else None
-    said = built or _VERSION.search(done.stdout + done.stderr)
+    said = built or _VERSION.search(_BESIDE.sub("", done.stdout + done.stderr))
     return f"{name} {said[0]}" if said else name
 
 
@@ -50,7 +52,7 @@ def description() -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return [
         f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB of memory",
-        f"{_system()}, Linux {platform.release()}",
+        f"{_system()}, Linux {platform.release().partition('-')[0]}",
         f"Python {platform.python_version()}, {packages}",
         ", ".join(map(_program, _ASKED)),
     ]
