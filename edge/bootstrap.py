@@ -267,7 +267,10 @@ class _Site:
 
     def revoked(self, is_revoked: bool) -> None:  # noqa: FBT001 - a callback of Control's
         """Go on serving, or stop, as the site's own configuration says."""
-        self._journal.state.remember_revoked(is_revoked=is_revoked)
+        try:
+            self._journal.state.remember_revoked(is_revoked=is_revoked)
+        except FleetError as error:
+            _log.error("revocation.unwritten", reason=error.reason, detail=error.detail)
         if is_revoked and self._settings.on_revoked == "stop":
             self.exiled.set()
 
@@ -287,7 +290,10 @@ async def _write_status(base: _Base, site: _Site, control: Control) -> None:
         document = site.desk.document(
             link=control.status, identity=base.who.status(), clock=base.clock.read(), pid=os.getpid()
         )
-        await asyncio.to_thread(base.home.write_status, document)
+        try:
+            await asyncio.to_thread(base.home.write_status, document)
+        except OSError as error:  # a full disk: whoever serves goes on serving
+            _log.warning("status.unwritten", detail=str(error))
         try:
             async with asyncio.timeout(STATUS_EVERY_S):
                 await asyncio.sleep(STATUS_PAUSE_S)

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
+import structlog
+
 from edge.domain.clock import Floor, Reading, read_clock
+from fleet.errors import FleetError
+
+_log = structlog.get_logger(__name__)
 
 _TIMEX_BYTES = 512
 """More than struct timex takes on any Linux."""
@@ -51,5 +56,10 @@ class SiteClock:
             risen = self._floor.time
             if risen is None or (self._remembered and risen < self._remembered + _JOURNAL_STEP):
                 return
-            self._remembered = risen
-        self._remember(risen)
+            before, self._remembered = self._remembered, risen
+        try:
+            self._remember(risen)
+        except FleetError as error:  # a full disk must not end the stream that tells of it
+            _log.warning("clock.floor_unwritten", reason=error.reason, detail=error.detail)
+            with self._lock:
+                self._remembered = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Standing
 from edge.domain.clock import Reading
 from edge.domain.report import Report, Row, State, is_final, rows, summarize
+from fleet.errors import FleetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ class Desk:
         counts, exceptions, omitted = summarize(artifacts, problems)
         held, enforced = standing.enforced.digest, self._state.enforced()
         if is_final(counts) and enforced != held:
-            self._state.remember_enforced(held)
-            enforced = held
+            with suppress(FleetError):  # what cannot be journaled is not claimed; the next report tries again
+                self._state.remember_enforced(held)
+                enforced = held
         return Report(
             position=self._state.position(),
             held_digest=held,

@@ -115,10 +115,10 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.rollback()
+                self._connection.rollback()  # a commit that found the disk full leaves its transaction open
                 raise
-            self._connection.execute("COMMIT")
 
     def write(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row in one transaction; without rows nothing is written."""

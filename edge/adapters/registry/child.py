@@ -123,9 +123,9 @@ class Child:
             env={**os.environ, **self._program.environment},
             start_new_session=True,  # a Ctrl-C at the terminal is ours to act on
         )
-        self._pid_file.write_text(f"{self._process.pid} {psutil.Process(self._process.pid).create_time()}")
         self._reader = asyncio.create_task(self._read(self._process), name=f"log of {self._program.name}")
         try:
+            self._pid_file.write_text(f"{self._process.pid} {psutil.Process(self._process.pid).create_time()}")
             async with asyncio.timeout(_START_S):
                 self._port = await self._ready(self._process)
                 return self._port
@@ -161,6 +161,8 @@ class Child:
                 await self._run()
             except FleetError as error:
                 _log.error("registry.start_failed", program=self._program.name, detail=error.detail)
+            except OSError as error:  # no room for its configuration
+                _log.error("registry.start_failed", program=self._program.name, detail=str(error))
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -178,22 +180,17 @@ class Child:
             self._reader = None
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        """Move the program's output to its log, which starts afresh at its limit and keeps one old part."""
+        """Move the program's output to its log, which starts afresh at its limit and keeps one old part.
+
+        A line that a full disk does not take is lost: a program whose output nobody reads would stand still.
+        """
         path = self._program.directory / f"{self._program.name}.log"
         if process.stdout is None:
             raise TypeError("its output was to be a pipe")
-        log = path.open("ab")
-        try:
-            while line := await _line(process.stdout):
-                self._tail.append(line.decode(errors="replace").rstrip()[:500])
-                log.write(line)
-                log.flush()
-                if log.tell() > _LOG_LIMIT_BYTES:
-                    log.close()
-                    path.replace(path.with_suffix(".log.1"))
-                    log = path.open("ab")
-        finally:
-            log.close()
+        while line := await _line(process.stdout):
+            self._tail.append(line.decode(errors="replace").rstrip()[:500])
+            with contextlib.suppress(OSError):
+                _append(path, line)
 
     def _failed(self, what: str) -> FleetError:
         return FleetError(
@@ -210,6 +207,14 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readline()
     except ValueError:  # longer than the reader's limit: it has been dropped, the next one is not
         return b"(a line too long to keep)\n"
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab", buffering=0) as log:
+        log.write(line)
+        is_full = log.tell() > _LOG_LIMIT_BYTES
+    if is_full:
+        path.replace(path.with_suffix(".log.1"))
 
 
 def listening_port(pid: int) -> int:
