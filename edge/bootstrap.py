@@ -32,6 +32,7 @@ from edge.app.reconcile import Reconciler
 from edge.app.replicate import Replicator
 from edge.app.status import Desk
 from edge.domain.desired import enforce
+from edge.domain.report import Row, State
 from edge.home import Home
 from edge.identity import Identity, identity
 from edge.settings import Settings
@@ -141,6 +142,7 @@ async def _serve(base: _Base) -> None:
             report=site.desk.report,
             revoked=site.revoked,
             connected=site.reconciler.poke,
+            is_identity_revoked=base.who.is_revoked,
         )
         site.changed = control.reports_changed
         site.credentials = Credentials(lambda: control.link, asyncio.get_running_loop())
@@ -255,7 +257,8 @@ class _Site:
             progress=self.progress,
         )
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
-        self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress)
+        notes = _notes(self._journal)
+        self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress, notes)
         await self.reconciler.prepare()
         await self._registry.open_public()
 
@@ -283,6 +286,14 @@ class _Site:
     def _on_change(self) -> None:
         self.status_due.set()
         self.changed()
+
+
+def _notes(journal: Journal) -> tuple[Row, ...]:
+    """Say what happened at the start that people should know."""
+    if journal.set_aside_to is None:
+        return ()
+    text = f"the journal was damaged and is made anew; the old one is {journal.set_aside_to.name}"
+    return (Row(0, "journal", State.NONE, reason="JOURNAL_CORRUPT", text=text),)
 
 
 async def _write_status(base: _Base, site: _Site, control: Control) -> None:

@@ -29,7 +29,15 @@ class IdentityStatus:
 
 
 class Desk:
-    """Makes reports and status of what everybody knows."""
+    """Makes reports and status of what everybody knows.
+
+    Args:
+        standing: where the site stands.
+        state: the journal.
+        registry: the site's.
+        progress: of transfers.
+        notes: what else people at the site should know, beside resources' problems.
+    """
 
     def __init__(
         self,
@@ -37,11 +45,13 @@ class Desk:
         state: StateStore,
         registry: SupervisedRegistry,
         progress: ProgressBoard,
+        notes: tuple[Row, ...] = (),
     ) -> None:
         self._standing = standing
         self._state = state
         self._registry = registry
         self._progress = progress
+        self._notes = notes
 
     def rows(self) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
         """Say of each artifact where it stands, and what is wrong with other resources."""
@@ -106,7 +116,7 @@ class Desk:
                 **{state.name.lower(): count for state, count in report.counts.items()},
             },
             "artifacts": [_row(row) for row in artifacts],
-            "problems": [_row(row) for row in problems],
+            "problems": [_row(row) for row in (*problems, *self._notes)],
         }
 
 

@@ -34,6 +34,7 @@ def test_a_damaged_journal_is_set_aside_and_the_site_comes_back(fleet: Vertical,
         assert '"JOURNAL_CORRUPT"' in site.log()
         assert list(site.data_dir.glob("journal.db.damaged-*"))
         site.await_published(artifact)
+        assert "JOURNAL_CORRUPT" in site.run("status").stdout
         assert site.pull(image.repository, image.digest)[0] == 200
         assert (site.data_dir / "device.key").read_bytes() == device_key
         until(lambda: fleet.is_converged(name), "Ground Control hears that all is well")
