@@ -46,6 +46,7 @@ STATUS_PAUSE_S = 0.25
 """Changes within this time are one writing of the status file."""
 STATUS_EVERY_S = 5.0
 REVOKED_CHECK_S = 3600.0
+UNKNOWN_CHECK_S = 5.0
 
 
 async def join(settings: Settings, text: str) -> str:
@@ -176,7 +177,7 @@ async def _either(*events: asyncio.Event) -> None:
 
 
 async def _await_reinstatement(base: _Base) -> None:
-    """Serve nothing; ask once an hour whether we are taken back."""
+    """Serve nothing; ask once an hour whether we are taken back, sooner where there is no telling."""
     _log.error("satellite.revoked", remedy="an operator must reinstate it and mint a new token; then join again")
     while not base.stop.is_set():
         try:
@@ -185,10 +186,14 @@ async def _await_reinstatement(base: _Base) -> None:
             if attested.lifecycle is not Lifecycle.REVOKED:
                 base.journal.state.remember_revoked(is_revoked=False)
                 return
+            reason = "REVOKED"
         except FleetError as error:
-            _log.info("satellite.still_revoked", reason=error.reason)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REVOKED_CHECK_S):
+            reason = error.reason
+        if reason != "REVOKED" and base.who.is_revoked():
+            reason = "REVOKED"
+        _log.info("satellite.still_revoked", reason=reason)
+        with suppress(TimeoutError):  # a site that has just joined again may have no SVID yet
+            async with asyncio.timeout(REVOKED_CHECK_S if reason == "REVOKED" else UNKNOWN_CHECK_S):
                 await base.stop.wait()
 
 

@@ -35,6 +35,8 @@ class Identity:
     ground_control_id: str
     socket: Path
     status: Callable[[], IdentityStatus]
+    is_revoked: Callable[[], bool] = lambda: False
+    """Whether we were refused a new identity because ours is revoked."""
 
 
 @asynccontextmanager
@@ -73,6 +75,7 @@ async def identity(settings: Settings, home: Home, *, now: Callable[[], datetime
                 settings.ground_control_id or place.ground_control,
                 home.workload_socket,
                 _status_of(source, "built-in", renewal),
+                lambda: renewal.state.last_error is not None and renewal.state.last_error.reason == "REVOKED",
             )
     finally:
         task.cancel()

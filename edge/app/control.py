@@ -80,6 +80,7 @@ class Control:
         report: makes the report of the moment.
         revoked: told each time Ground Control says whether we are revoked.
         connected: told when a link is there again.
+        is_identity_revoked: asked, while there is no SVID, whether that is because we are revoked.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Control:
         report: Callable[[], Report],
         revoked: Callable[[bool], None] = lambda _: None,
         connected: Callable[[], None] = lambda: None,
+        is_identity_revoked: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ground_control = ground_control
         self._state = state
@@ -100,6 +102,7 @@ class Control:
         self.report = report
         self._revoked = revoked
         self._connected = connected
+        self._is_identity_revoked = is_identity_revoked
         self._holding: Holding = state.holding()
         self._applying = asyncio.Lock()
         self._numbers = 0
@@ -243,8 +246,12 @@ class Control:
             if not_after is not None and not_after > self.clock.now():
                 return
             reason = "SVID_EXPIRED" if not_after else "SVID_ABSENT"
+            if self._is_identity_revoked():
+                reason = "REVOKED"
             if self.status.state != reason:
                 self._set_status(reason, text="waiting for an identity from the Workload API")
+                if reason == "REVOKED":
+                    self._revoked(True)
             await asyncio.sleep(IDENTITY_POLL_S)
 
     def _due_in(self, not_after: datetime | None, peer: datetime | None) -> timedelta:

@@ -20,7 +20,7 @@ from controlplane.adapters.sql.tables import (
     TokenRow,
 )
 from controlplane.adapters.sql.write_content import write_source
-from controlplane.adapters.sql.write_members import forget_identity
+from controlplane.adapters.sql.write_members import forget_identity, forget_tokens
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Concerned, EntityKind, Outcome, Result, Upsert
 from controlplane.domain.entities import (
@@ -69,7 +69,7 @@ def attest(batch: Batch, satellite: SatelliteId, agent_version: str) -> Attested
 
 
 def change_lifecycle(batch: Batch, name: str, verb: Verb) -> Position:
-    """Approve, revoke or reinstate; revoking and reinstating forget tokens and keys."""
+    """Approve, revoke or reinstate; revoking forgets tokens, reinstating device keys too."""
     if first := find_answer(batch.session, batch.context):
         return first.position
     row = need_satellite(batch, name)
@@ -77,7 +77,9 @@ def change_lifecycle(batch: Batch, name: str, verb: Verb) -> Position:
     outcome = Outcome.UNCHANGED if after.value == row.standing else Outcome.UPDATED
     if outcome is Outcome.UPDATED:
         _stand(batch, row, after)
-        if verb is not Verb.APPROVE:
+        if verb is Verb.REVOKE:
+            forget_tokens(batch, row.spiffe_id)  # the device key stays, so that its holder is told what it is
+        elif verb is Verb.REINSTATE:
             forget_identity(batch, row.spiffe_id)
     return commit(batch, (Result(outcome, "lifecycle", f"{name} {verb.value}"),)).position
 

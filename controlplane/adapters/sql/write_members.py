@@ -75,6 +75,11 @@ def delete_satellite(batch: Batch, command: Delete) -> Result:
 def forget_identity(batch: Batch, spiffe_id: str) -> None:
     """Drop an identity's device key and join tokens: it can neither renew nor join again by them."""
     batch.session.exec(delete(DeviceRow).where(col(DeviceRow.spiffe_id) == spiffe_id))
+    forget_tokens(batch, spiffe_id)
+
+
+def forget_tokens(batch: Batch, spiffe_id: str) -> None:
+    """Drop an identity's join tokens."""
     batch.session.exec(delete(TokenRow).where(col(TokenRow.spiffe_id) == spiffe_id))
 
 
