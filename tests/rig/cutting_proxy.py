@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _PIECE = 16 * 1024
@@ -18,6 +18,8 @@ class CuttingProxy:
         received: bytes that came from the target, all connections together.
         cuts: totals of `received` at each of which every open connection is cut, once.
         bytes_per_s: how fast the target's bytes are let through; 0 for no limit.
+        loses: asked before each piece of the target's is let through; where it says yes, the piece is lost and every
+            connection cut.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -28,6 +30,7 @@ class CuttingProxy:
         self.received = 0
         self.cuts: list[int] = []
         self.bytes_per_s = 0
+        self.loses: Callable[[], bool] = lambda: False
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -64,6 +67,9 @@ class CuttingProxy:
     def _pump(self, source: socket.socket, sink: socket.socket, *, counted: bool = False) -> None:
         with suppress(OSError):
             while piece := source.recv(_PIECE):
+                if counted and self.loses():
+                    self.cut()
+                    break
                 sink.sendall(piece)
                 if counted:
                     self._count(len(piece))

@@ -79,11 +79,8 @@ class Spire(World):
 
     def satellite(self, name: str, registry: str = "distribution", **options: str) -> Satellite:
         socket = self._loop.call(self._fleet.satellite(REGION, name))
-        options |= {
-            "spiffe_endpoint_socket": f"unix://{socket}",
-            "ground_control": self.gc.address,
-            "ground_control_id": str(GROUND_CONTROL),
-        }
+        place = {"ground_control": self.gc.address, "ground_control_id": str(GROUND_CONTROL)}
+        options = {"spiffe_endpoint_socket": f"unix://{socket}", **place, **options}
         hosts = [self.central.host]
         return Satellite(self.directory / name, registry=registry, plain_hosts=hosts, options=options)
 

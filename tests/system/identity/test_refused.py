@@ -15,18 +15,24 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from fleet.identity import GroundControlId, OperatorId
+from fleet.identity import GroundControlId, OperatorId, SatelliteId
 from fleet.rpc_errors import from_rpc_error
-from fleet.svid import X509Material
+from fleet.svid import X509Material, read_leaf
 from fleet.v1 import fleet_pb2 as pb
+from fleet.v1 import state_pb2
+from fleet.v1.attestation_pb2 import AttestRequest
+from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from fleet.v1.fleet_pb2_grpc import FleetServiceStub
-from tests.rig.ground_control import TRUST_DOMAIN
+from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.rig.ground_control import TRUST_DOMAIN, TrustedIdentity, spoken_to
 from tests.rig.identity import Realm, echo_server, key_pem, pem, utc_now
 from tests.rig.registries import EventLoopThread
 from tests.rig.satctl import Satctl
 from tests.rig.world import GROUND_CONTROL, World
+from tests.wire.controlplane.site import SatelliteStream
 
 ADMIN = str(OperatorId(TRUST_DOMAIN, "admin"))
+BOOT = b"b" * 16
 IMPOSTOR = str(GroundControlId(TRUST_DOMAIN, "other"))
 
 
@@ -89,6 +95,22 @@ def test_a_real_ground_control_takes_one_good_certificate_and_no_other(world: Wo
     assert asked_as(world, realm.material(ADMIN, ttl=timedelta(minutes=1), at=stale)) == "GC_UNREACHABLE"
     assert asked_as(world, realm.forged([ADMIN, ADMIN.replace("admin", "ann")])) == "SVID_URI_SAN"
     assert asked_as(world, realm.forged([ADMIN], ca=True)) == "SVID_USAGE"
+
+
+def test_a_stream_whose_peer_does_not_renew_ends_with_its_certificate(world: World) -> None:
+    name = SatelliteId(TRUST_DOMAIN, "north", "stubborn")
+    brief = world.forger().material(str(name), ttl=timedelta(seconds=4))
+
+    async def stay() -> timedelta:
+        async with spoken_to(world.gc.address, str(GROUND_CONTROL), TrustedIdentity(brief, TRUST_DOMAIN)) as channel:
+            await AttestationServiceStub(channel).Attest(AttestRequest(boot_id=BOOT))
+            stream = SatelliteStream(StateServiceStub(channel))
+            await stream.subscribe(BOOT)
+            goodbye = await stream.goodbye(within_s=30)
+            assert goodbye.reason == state_pb2.GOODBYE_REASON_SVID_EXPIRED
+            return utc_now() - read_leaf(brief.chain[0]).not_after
+
+    assert timedelta() <= asyncio.run(stay()) < timedelta(seconds=5)
 
 
 def asked_as(world: World, caller: X509Material | None) -> str:
