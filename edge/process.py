@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
+from types import ModuleType
 from typing import NoReturn
 
 from edge.settings import Settings, from_json
@@ -45,6 +47,18 @@ def _agent_version() -> str:
         return ""
 
 
+def _leave_out_http2() -> None:
+    """Keep urllib3 from loading importlib.metadata, 0.8 MB, for an HTTP/2 that nobody here switches on.
+
+    Only its package's own module is left out; what urllib3 asks whether HTTP/2 is on stays the real one.
+    """
+    found = find_spec("urllib3")
+    if found is not None and found.submodule_search_locations:
+        package = ModuleType("urllib3.http2")
+        package.__path__ = [f"{place}/http2" for place in found.submodule_search_locations]
+        sys.modules[package.__name__] = package
+
+
 def main() -> int:
     """Run with the settings from the descriptor: `→ exit code`."""
     with os.fdopen(int(sys.argv[1])) as file:
@@ -52,6 +66,7 @@ def main() -> int:
     if not sys.stderr.isatty():
         # structlog imports rich for pretty traces where it finds it: 6 MB that only a terminal needs.
         sys.modules["rich"] = None  # type: ignore[assignment] # the documented way to make an import fail
+    _leave_out_http2()
     from edge.exits import run_to_exit  # noqa: PLC0415 - after the line above
     from fleet.log import configure_logging  # noqa: PLC0415 - after the line above
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_crane: runs crane")
     if unknown := _required() - {marker.removeprefix("needs_") for marker in (*NEEDS, "needs_netns")}:
         raise pytest.UsageError(f"REQUIRE names what no test needs: {', '.join(sorted(unknown))}")
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh directory under a short name: programs put unix sockets below it, whose paths have 107 bytes at most."""
+    return tmp_path_factory.mktemp("t")
 
 
 def _wants(marker: str) -> str:

@@ -42,5 +42,5 @@ def take_over(held: Held | None, boot_id: bytes, number: int) -> Takeover:
             text = "a later stream of this process was opened already"
             raise FleetError(Kind.PRECONDITION, "SESSION_SUPERSEDED", text)
         return Takeover(Held(boot_id, number, held.earlier), duplicate=False)
-    earlier = (held.boot_id, *(boot for boot in held.earlier if boot != held.boot_id))[:REMEMBERED_BOOTS]
+    earlier = (held.boot_id, *(boot for boot in held.earlier if boot not in {held.boot_id, boot_id}))[:REMEMBERED_BOOTS]
     return Takeover(Held(boot_id, number, earlier), duplicate=boot_id in held.earlier)
