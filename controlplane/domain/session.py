@@ -243,6 +243,8 @@ class Session:
     resyncs: Mapping[str, int] = field(default_factory=dict)
     answered: bool = False
     """The first answer was given: from now on silence says that nothing changed."""
+    waits: bool = False
+    """It is pending with something held, and was told to wait; its approval is answered whatever it holds."""
 
 
 def step(session: Session, event: Event) -> Result:
@@ -299,8 +301,8 @@ def _consulted(session: Session, event: Consulted) -> Result:
         return _close(session, Farewell.STORE_BEHIND, text, timedelta(minutes=1))
     if event.pending and session.held:
         # A satellite that the store has forgotten keeps what it has until an operator decides; taking it all away
-        # from a running site is what nobody meant.
-        return replace(session, answered=True), ()
+        # from a running site is what nobody meant. It is asked for nothing, so that it knows that it was heard.
+        return replace(session, waits=True), () if session.waits else (Ask(()),)
     missing = _to_ask(session, event)
     if missing:
         collecting = replace(session, phase=Phase.COLLECTING, awaited=frozenset(missing))

@@ -206,8 +206,7 @@ class Control:
             _log.warning("state.mismatched", scope=outcome.scope, detail=outcome.text)
             return table.Mismatched(outcome)
         _log.info("state.applied", position=str(effect.position), artifacts=len(outcome.wanted))
-        if self._holding and self.status.state == "PENDING":
-            self._set_status("CONNECTED")  # who is pending is given no scope, so somebody has approved us
+        self._note_approval()
         self._enforce(outcome)
         self.reports_changed()
         return table.Applied()
@@ -234,8 +233,14 @@ class Control:
         if held != effect.state_digest:
             return table.Mismatched(Mismatch("", b"", "it is not what Ground Control says it is"))
         self._state.adopt(effect.position)
+        self._note_approval()
         self.reports_changed()
         return None
+
+    def _note_approval(self) -> None:
+        """Take note that somebody approved us: who is pending is given no scope, nor told that its scopes are right."""
+        if self._holding and self.status.state == "PENDING":
+            self._set_status("CONNECTED")
 
     # Waiting ----------------------------------------------------------------------------------------------
 

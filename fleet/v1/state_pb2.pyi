@@ -785,7 +785,7 @@ class InventoryRequest(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The scopes."""
+        """The scopes. Empty: nothing is asked; the satellite is pending and keeps what it holds until an operator decides."""
 
     def __init__(
         self,

@@ -121,6 +121,23 @@ async def test_a_pending_satellite_waits_on_an_open_stream_and_gets_its_state_on
     assert [r.name for r in delta_of(await stream.update(), "fleet").upserts] == ["base"]
 
 
+async def test_a_pending_satellite_that_holds_something_is_heard_keeps_it_and_is_told_of_its_approval(
+    site: Site, boot_id: bytes
+) -> None:
+    await site.satellite("kiosk-1")
+    await site.fleet.apply(ADMIN, [a_policy("base", "hub/**")])
+    held = held_after(await (await opened(site, "kiosk-1", boot_id)).update())
+    await site.fleet.revoke(ADMIN, "kiosk-1")
+    await site.fleet.reinstate(ADMIN, "kiosk-1")
+    back = SatelliteStream(site.states(satellite_id("kiosk-1")))
+    await back.subscribe(boot_id, 2, held=held)
+    first = await back.next()
+    assert first.HasField("inventory_request")
+    assert not first.inventory_request.scopes
+    await site.fleet.approve(ADMIN, "kiosk-1")
+    assert (await back.next()).HasField("unchanged")
+
+
 async def test_a_report_is_what_operators_see(site: Site, boot_id: bytes) -> None:
     await site.satellite("kiosk-1")
     stream = await opened(site, "kiosk-1", boot_id)
