@@ -74,7 +74,7 @@ test: $(READY) ## everything that is checked: lint, generated code, all tests on
 	@$(BIN)/python -m tests.rig.tools test
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory protos-check
-	@$(BIN)/pytest $(PYTEST)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 .PHONY: bench
 bench: $(READY) ## measure beside peers in the same run (ONLY=name, QUICK=1)
