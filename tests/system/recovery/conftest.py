@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,18 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def kinds() -> tuple[str, ...]:
-    """Every registry at hand, for sites side by side: what costs time is to start Ground Control again."""
-    return ("distribution", "zot") if find("zot") else ("distribution",)
+def _side_by_side() -> list[Any]:
+    """Both registries at once where they can be: what costs time is to start Ground Control again."""
+    if find("zot"):
+        return [("distribution", "zot")]
+    return [("distribution",), pytest.param(("zot",), marks=pytest.mark.needs_zot)]
+
+
+@pytest.fixture(params=_side_by_side(), ids="+".join)
+def kinds(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The registries of sites that go through the same; one that is not at hand is a test skipped, and said so."""
+    found: tuple[str, ...] = request.param
+    return found
 
 
 @pytest.fixture(scope="package")
