@@ -23,11 +23,11 @@ from datetime import timedelta
 from enum import Enum
 
 from fleet.position import Position
+from fleet.protocol import PROTOCOL_VERSION, Farewell
 
 Key = tuple[int, str]
 """A resource within a scope: (kind, name)."""
 
-PROTOCOL_VERSION = 1
 MAX_INVENTORY = 200_000
 """Entries in one inventory: 64 MiB of state cannot hold more."""
 MAX_RESYNCS = 3
@@ -41,18 +41,6 @@ class Phase(Enum):
     LIVE = "live"
     COLLECTING = "collecting"
     CLOSED = "closed"
-
-
-class Farewell(Enum):
-    """Why a server ends a stream (fleet.v1.GoodbyeReason)."""
-
-    SUPERSEDED = 1
-    REVOKED = 2
-    SVID_EXPIRED = 3
-    DRAINING = 4
-    STORE_BEHIND = 5
-    UPGRADE_REQUIRED = 6
-    PROTOCOL_VIOLATION = 7
 
 
 @dataclass(frozen=True, slots=True)

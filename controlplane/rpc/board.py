@@ -15,11 +15,12 @@ import structlog
 
 from controlplane.app.fleet import Fleet
 from controlplane.domain.entities import Position
-from controlplane.domain.session import Ended, Farewell
+from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
 from fleet.errors import FleetError
+from fleet.protocol import Farewell
 
 _log = structlog.get_logger(__name__)
 

@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from controlplane.domain.session import Binding, Farewell, Staged
+from controlplane.domain.session import Binding, Staged
 from controlplane.rpc.wire import clean, write_duration, write_position, write_time
 from fleet.position import Position
+from fleet.protocol import Farewell
 from fleet.v1 import state_pb2 as pb
 
 CHUNK_BYTES = 256 * 1024

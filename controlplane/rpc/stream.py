@@ -20,7 +20,7 @@ from typing import TypeVar
 from controlplane.app.fleet import Fleet
 from controlplane.domain import session as table
 from controlplane.domain.entities import Lifecycle
-from controlplane.domain.session import Ended, Farewell
+from controlplane.domain.session import Ended
 from controlplane.domain.state import Desired
 from controlplane.domain.status import Report, SessionKey
 from controlplane.rpc import frames
@@ -31,6 +31,7 @@ from controlplane.rpc.errors import Context
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
+from fleet.protocol import Farewell
 from fleet.v1 import state_pb2 as pb
 
 FIRST_MESSAGE_S = 15.0

@@ -17,7 +17,6 @@ from edge.domain.report import Report, Row, State
 from edge.domain.session import (
     BindingsTold,
     Body,
-    Farewell,
     GoodbyeTold,
     InventoryAsked,
     Part,
@@ -27,9 +26,9 @@ from edge.domain.session import (
 )
 from fleet.errors import FleetError, Kind
 from fleet.position import Position
+from fleet.protocol import PROTOCOL_VERSION, Farewell
 from fleet.v1 import attestation_pb2, health_pb2, resource_pb2, state_pb2
 
-PROTOCOL_VERSION = 1
 MESSAGE_BYTES = 60 * 1024
 """Of an inventory or report, less than the contract's 64 KiB, which the envelope shares."""
 MAX_TEXT = 512

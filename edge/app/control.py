@@ -25,8 +25,9 @@ from edge.domain.clock import Reading
 from edge.domain.desired import Enforced, enforce
 from edge.domain.holding import Holding, Mismatch, apply, holding_digest
 from edge.domain.report import Report
-from edge.domain.session import Farewell, Leave
+from edge.domain.session import Leave
 from fleet.errors import FleetError, Kind
+from fleet.protocol import Farewell
 
 _log = structlog.get_logger(__name__)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from edge.app.ground_control import Link, Stream
 from edge.domain import session as table
 from edge.domain.report import Report
-from edge.domain.session import Farewell, GoodbyeTold, Leave
+from edge.domain.session import GoodbyeTold, Leave
 from fleet.errors import FleetError
+from fleet.protocol import Farewell
 
 if TYPE_CHECKING:
     from edge.app.control import Control

@@ -25,6 +25,7 @@ from enum import Enum
 
 from edge.domain.holding import Binding, Mismatch
 from fleet.position import Position
+from fleet.protocol import Farewell
 
 MAX_DELTA_BYTES = 64 << 20
 MAX_CHUNK_BYTES = 256 << 10
@@ -36,18 +37,6 @@ class Phase(Enum):
     NEW = "new"
     LIVE = "live"
     CLOSED = "closed"
-
-
-class Farewell(Enum):
-    """Why a server ends a stream (fleet.v1.GoodbyeReason)."""
-
-    SUPERSEDED = 1
-    REVOKED = 2
-    SVID_EXPIRED = 3
-    DRAINING = 4
-    STORE_BEHIND = 5
-    UPGRADE_REQUIRED = 6
-    PROTOCOL_VIOLATION = 7
 
 
 @dataclass(frozen=True, slots=True)

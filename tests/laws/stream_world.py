@@ -18,6 +18,7 @@ from edge.domain import holding as hold
 from edge.domain import session as client
 from fleet.digests import EMPTY_SCOPE, resource_version, scope_digest, state_digest
 from fleet.position import Position
+from fleet.protocol import PROTOCOL_VERSION
 
 CHUNK_BYTES = 48
 KIND = 1
@@ -214,7 +215,7 @@ class Satellite:
             case client.Subscribe():
                 held = {s: server.Held(h.digest, h.precedence) for s, h in journal.holding.items()}
                 staged = {s: server.Staged(st.delta_digest, st.received_bytes) for s, (st, _) in journal.staged.items()}
-                self.up.append(server.Subscribed(server.PROTOCOL_VERSION, held, journal.position, staged))
+                self.up.append(server.Subscribed(PROTOCOL_VERSION, held, journal.position, staged))
             case client.Stage(staged, chunk, restart):
                 before = b"" if restart else journal.staged[staged.binding.scope][1]
                 journal.staged[staged.binding.scope] = (staged, before + chunk)
@@ -290,7 +291,7 @@ class Satellite:
             case server.Record():
                 pass
             case server.Close(why, text, retry_after):
-                self._send(client.GoodbyeTold(client.Farewell(why.value), text, retry_after))
+                self._send(client.GoodbyeTold(why, text, retry_after))
                 self.server = None
 
     def _send_step(self, step: server.Step, position: Position, *, last: bool) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edge.domain import session as client
 from edge.domain.holding import HeldScope
+from fleet.protocol import Farewell
 from tests.laws.stream_world import KIND, Content, Satellite, World
 
 NAMES = ("ship", "shop")
@@ -153,7 +154,7 @@ def test_a_restored_store_stalls_visibly_and_loses_nothing(
         satellite.deliver_all()
         assert satellite.left is not None
         assert satellite.left.goodbye is not None
-        assert satellite.left.goodbye.why is client.Farewell.STORE_BEHIND
+        assert satellite.left.goodbye.why is Farewell.STORE_BEHIND
         assert satellite.content() == held, name
     world.recover()
     for action in after:
