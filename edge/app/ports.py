@@ -176,15 +176,15 @@ class SiteRegistry(Protocol):
 class IntentLog(Protocol):
     """What the satellite means to write, recorded before it does: what has an intent is ours to delete.
 
-    A reference is a digest or a tag. Every call is durable when it returns; each takes many references, so that
-    one image costs one write to the disk and not twenty.
+    A reference is a digest or a tag. Every call but `put_done` is durable when it returns; each takes many references,
+    so that one image costs one write to the disk and not twenty.
     """
 
     def intend_put(self, repository: str, references: Mapping[str, Digest]) -> None:
         """Record what each reference is about to stand for."""
 
     def put_done(self, repository: str, references: Collection[str]) -> None:
-        """Record that the registry took them."""
+        """Record that the registry took them; lost with the power it costs nothing, since the intent says as much."""
 
     def intend_delete(self, repository: str, references: Collection[str]) -> None:
         """Record that they are about to go."""
