@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     """`sqlite:///PATH` or `postgresql+psycopg://…`. Empty: SQLite in the data directory."""
     secrets_dir: Path | None = None
-    """Directory, 0700, of the keys that all hosts of one deployment share. Absent: in the data directory."""
+    """Directory, 0700, of the keys that open everything else and that all hosts of one deployment share: put it on
+    another medium than the data. Absent: in the data directory."""
     workers: int | None = Field(default=None, ge=1, le=256)
     """Processes that serve streams. Absent: one with SQLite, one per core with PostgreSQL."""
     dns_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ("localhost",)
@@ -148,6 +149,14 @@ class Settings(BaseSettings):
     def secrets_directory(self) -> Path:
         """Where the keys are that seal credentials and sign challenges."""
         return self.secrets_dir or self.data_dir / "secrets"
+
+    @property
+    def authority_key(self) -> Path | None:
+        """What decrypts the root key of the authority that this program starts: kept with the other keys.
+
+        None for an authority that runs on its own, which keeps it beside its root.
+        """
+        return None if self.authority_dir else self.secrets_directory.absolute() / "authority.key"
 
     @property
     def workload_socket(self) -> Path:

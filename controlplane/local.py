@@ -97,7 +97,12 @@ async def _join(settings: Settings, opened: Opened, name: str, ttl: timedelta) -
         return Joined(name, spiffe_id, "", None)
     address, bootstrap = _addresses(settings)
     minted: Minted = await opened.fleet.mint_token(str(settings.ground_control), EntityKind.OPERATOR, name, ttl=ttl)
-    root = load_or_make_root(settings.authority_directory, settings.trust_domain, at=datetime.now(UTC))
+    root = load_or_make_root(
+        settings.authority_directory,
+        settings.trust_domain,
+        at=datetime.now(UTC),
+        master_key_file=settings.authority_key,
+    )
     line = JoinString(
         kind=JoinKind.OPERATOR,
         spiffe_id=spiffe_id,

@@ -130,6 +130,7 @@ def _authority_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "certs.authority"),
         *("--directory", str(settings.authority_directory)),
+        *("--master-key-file", str(settings.authority_key)),
         *("--trust-domain", settings.trust_domain),
         *("--deployment", settings.deployment),
         *(part for name in settings.dns_names for part in ("--dns-name", name)),
