@@ -11,6 +11,7 @@ from pathlib import Path
 
 from certs.authority_store import load_or_make_root
 from certs.ca import Root
+from controlplane.config import load_settings
 from fleet.errors import FleetError
 from fleet.identity import OperatorId, SatelliteId
 from fleet.v1 import fleet_pb2 as pb
@@ -52,7 +53,11 @@ class BuiltIn(World):
         """Nothing: the token was the approval."""
 
     def forger(self) -> Realm:
-        return Realm(root=load_or_make_root(self.gc.data_dir / "authority", TRUST_DOMAIN, at=utc_now()))
+        settings = load_settings(data_dir=self.gc.data_dir)
+        root = load_or_make_root(
+            settings.authority_directory, TRUST_DOMAIN, at=utc_now(), master_key_file=settings.authority_key
+        )
+        return Realm(root=root)
 
 
 @contextmanager
