@@ -22,11 +22,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
+from controlplane.domain.state import Binding, Key
 from fleet.position import Position
 from fleet.protocol import PROTOCOL_VERSION, Farewell
-
-Key = tuple[int, str]
-"""A resource within a scope: (kind, name)."""
 
 MAX_INVENTORY = 200_000
 """Entries in one inventory: 64 MiB of state cannot hold more."""
@@ -57,16 +55,6 @@ class Staged:
 
     delta_digest: bytes
     received_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """One scope that a satellite should hold."""
-
-    scope: str
-    generation: int
-    digest: bytes
-    precedence: int = 0
 
 
 # Events

@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from controlplane.domain.session import Binding, Staged
+from controlplane.domain.session import Staged
+from controlplane.domain.state import Binding
 from controlplane.rpc.wire import clean, write_duration, write_position, write_time
 from fleet.position import Position
 from fleet.protocol import Farewell

@@ -21,7 +21,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.domain import session as table
 from controlplane.domain.entities import Lifecycle
 from controlplane.domain.session import Ended
-from controlplane.domain.state import Desired
+from controlplane.domain.state import Binding, Desired
 from controlplane.domain.status import Report, SessionKey
 from controlplane.rpc import frames
 from controlplane.rpc.board import Board, OpenStream, revocation
@@ -215,7 +215,7 @@ class _Pump:
         return table.Consulted(
             position=desired.position,
             pending=desired.lifecycle is Lifecycle.PENDING,
-            bindings=tuple(table.Binding(b.scope, b.generation, b.digest, b.precedence) for b in desired.bindings),
+            bindings=desired.bindings,
             state_digest=desired.state_digest,
             unknown=await self._unknown(consult, desired),
         )
@@ -250,7 +250,7 @@ class _Pump:
                 return frames.delta_parts(binding, None, delta, offset=frames.resume_at(staged, delta))
 
     async def _delta(
-        self, binding: table.Binding, from_digest: bytes | None, staged: table.Staged | None
+        self, binding: Binding, from_digest: bytes | None, staged: table.Staged | None
     ) -> tuple[bytes, ...]:
         async def make() -> tuple[bytes, ...]:
             delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)

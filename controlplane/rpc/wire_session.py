@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from controlplane.domain import session
+from controlplane.domain.state import Key
 from controlplane.rpc.wire import read_position, within
 from controlplane.rpc.wire_status import read_report
 from fleet.errors import malformed
@@ -55,7 +56,7 @@ def read_subscribe(message: pb.Subscribe) -> session.Subscribed:
     )
 
 
-def _inventory(entries: Iterable[pb.InventoryEntry]) -> dict[session.Key, bytes]:
+def _inventory(entries: Iterable[pb.InventoryEntry]) -> dict[Key, bytes]:
     return {(int(entry.kind), entry.name): _hash(entry.version, entry.name[:80]) for entry in entries}
 
 

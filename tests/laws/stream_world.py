@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from controlplane.domain import session as server
+from controlplane.domain.state import Binding, Key
 from edge.domain import holding as hold
 from edge.domain import session as client
 from fleet.digests import EMPTY_SCOPE, resource_version, scope_digest, state_digest
@@ -23,7 +24,7 @@ from fleet.protocol import PROTOCOL_VERSION
 CHUNK_BYTES = 48
 KIND = 1
 EPOCH_START = datetime(2026, 1, 1, tzinfo=UTC)
-Content = dict[server.Key, bytes]
+Content = dict[Key, bytes]
 """A scope's content: payloads by key."""
 
 
@@ -31,7 +32,7 @@ def digest_of(content: Content) -> bytes:
     return scope_digest((kind, name, resource_version(kind, payload)) for (kind, name), payload in content.items())
 
 
-def versions_of(content: Content) -> dict[server.Key, bytes]:
+def versions_of(content: Content) -> dict[Key, bytes]:
     return {key: resource_version(key[0], payload) for key, payload in content.items()}
 
 
@@ -66,12 +67,12 @@ class Store:
         if scope in self.latest:
             self.generations[scope] = {self.latest[scope]: self.content(scope)}
 
-    def bindings(self, satellite: str) -> tuple[server.Binding, ...]:
+    def bindings(self, satellite: str) -> tuple[Binding, ...]:
         if satellite not in self.approved:
             return ()
         groups = [f"group/{g}" for g in sorted(self.groups.get(satellite, ()))]
         return tuple(
-            server.Binding(
+            Binding(
                 scope,
                 self.latest.get(scope, 0),
                 digest_of(self.content(scope)) if scope in self.latest else EMPTY_SCOPE,
@@ -86,7 +87,7 @@ class Store:
         return next((c for c in self.generations.get(scope, {}).values() if digest_of(c) == digest), None)
 
 
-def encode(upserts: Content, deletes: list[server.Key]) -> bytes:
+def encode(upserts: Content, deletes: list[Key]) -> bytes:
     rows = [[kind, name, payload.hex()] for (kind, name), payload in sorted(upserts.items())]
     return json.dumps([rows, sorted(deletes)]).encode()
 
@@ -311,9 +312,9 @@ class Satellite:
 
     def _send_delta(
         self,
-        binding: server.Binding,
+        binding: Binding,
         from_digest: bytes,
-        held: dict[server.Key, bytes],
+        held: dict[Key, bytes],
         staged: server.Staged | None,
         position: Position,
         *,
