@@ -15,8 +15,9 @@ from pathlib import Path
 
 from edge.adapters.journal.journal import Journal
 from edge.adapters.oci.client import Client
-from edge.adapters.oci.endpoint import Endpoint, origin_of, parse_endpoint
-from edge.adapters.oci.failures import SITE, SOURCE
+from edge.adapters.oci.endpoint import origin_of, parse_endpoint
+from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.near import NearClient
 from edge.adapters.oci.site import OciSite
 from edge.adapters.oci.upstream import OciUpstream
 from edge.adapters.registry import distribution, zot
@@ -36,7 +37,7 @@ def _cpu_s() -> float:
 
 def _site(job: Mapping[str, str]) -> OciSite:
     writer = Credential(job["username"], job["password"])
-    client = Client(Endpoint(origin_of(job["site"])), voice=SITE, eager=writer)
+    client = NearClient(origin_of(job["site"]), writer)
     data = Path(job["data"])
     if job["kind"] == "zot":
         return OciSite(client, zot.CAPABILITIES, ZotShelf(data))

@@ -22,6 +22,7 @@ from typing import cast
 import psutil
 from rich.console import Console
 
+from edge.adapters.oci.near import NearClient
 from edge.adapters.oci.site import OciSite
 from edge.adapters.registry.choose import choose_registry
 from edge.adapters.registry.listener import Listener
@@ -165,8 +166,8 @@ def empty_site(kind: str) -> Iterator[Site]:
         directory = Path(scratch)
         with running_site(choose_registry(directory, Listener(), wanted=kind), directory) as running:
             client = cast("OciSite", running.site)._client
-            assert client._eager
-            username, _, password = base64.b64decode(client._eager.removeprefix("Basic ")).decode().partition(":")
+            secret = cast("NearClient", client)._headers["Authorization"].removeprefix("Basic ")
+            username, _, password = base64.b64decode(secret).decode().partition(":")
             yield Site(kind, directory, client.origin.url, username, password)
 
 

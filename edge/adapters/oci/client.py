@@ -5,49 +5,29 @@ HTTP/1.1 and stock urllib3 on purpose: over TLS it takes half of the CPU of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import cast
 from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
-from urllib3.response import BaseHTTPResponse
 
-from edge.adapters.oci.auth import Authenticator, CredentialFor, basic
+from edge.adapters.oci.auth import Authenticator, CredentialFor
 from edge.adapters.oci.endpoint import Endpoint, origin_of
+from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request, discard, read_at_most
 from edge.adapters.oci.failures import Voice
 from edge.app.ports import Credential
 from fleet.errors import FleetError
 
-CHUNK_BYTES = 256 * 1024
-"""One read: large enough to be cheap, small enough that eight of them cost nothing."""
-
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS = 5
-_ERROR_BODY = 16 * 1024
 _TOKEN_BODY = 64 * 1024
-_TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
-_AGENT = {"User-Agent": "harbor-satellite"}
+_TIMEOUT = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
 
 
 def anonymous(repository: str) -> Credential | None:  # noqa: ARG001 -- implements CredentialFor
     """Have no credential for any repository."""
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request below `/v2/`, on behalf of one repository."""
-
-    method: str
-    path: str
-    repository: str
-    actions: str = "pull"
-    headers: Mapping[str, str] | None = None
-    body: bytes | memoryview | Iterator[bytes] | None = None
-    """An iterator is sent once, with the Content-Length among the headers."""
 
 
 class Client:
@@ -57,7 +37,6 @@ class Client:
         endpoint: where it is.
         credential: asked when the registry wants one.
         voice: how its failures are called.
-        eager: a credential that is sent unasked, for a registry of our own.
         connections: how many are kept; as many as there are threads.
         timeout: for connecting, and between two reads.
     """
@@ -68,13 +47,11 @@ class Client:
         *,
         voice: Voice,
         credential: CredentialFor = anonymous,
-        eager: Credential | None = None,
         connections: int = 8,
         timeout: urllib3.Timeout = _TIMEOUT,
     ) -> None:
         self.origin = endpoint.origin
         self.voice = voice
-        self._eager = basic(eager) if eager else None
         self._endpoint = endpoint
         self._pool = partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout)
         self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice)
@@ -97,35 +74,24 @@ class Client:
             if made in self.__dict__:
                 getattr(self, made).clear()
 
-    def send(self, request: Request) -> BaseHTTPResponse:
+    def send(self, request: Request) -> Answer:
         """Send a request and return the answer with its body unread, authenticated if need be.
 
         Raises:
             FleetError: as the voice calls it, where there is no answer or no way in.
         """
         url = urljoin(self.origin.url, request.path)
-        sent = self._eager or self._auth.header(request.repository, request.actions)
+        sent = self._auth.header(request.repository, request.actions)
         response = self._exchange(request, url, sent)
-        if response.status == 401 and not self._eager:  # noqa: PLR2004 -- Unauthorized
+        if response.status == 401:  # noqa: PLR2004 -- Unauthorized
             challenges = response.headers.getlist("WWW-Authenticate")
             discard(response)
             header = self._auth.answer(challenges, request.repository, request.actions, refused=sent)
             response = self._exchange(request, url, header)
         return response
 
-    def failure(self, response: BaseHTTPResponse, subject: str) -> FleetError:
-        """Name an answer that is not the hoped-for one; reads its body and gives the connection back."""
-        body = read_at_most(response, _ERROR_BODY)
-        discard(response)
-        return self.voice.of_status(
-            response.status,
-            subject=subject,
-            body=body[:_ERROR_BODY],
-            retry_after=response.headers.get("Retry-After"),
-        )
-
-    def _exchange(self, request: Request, url: str, authorization: str | None) -> BaseHTTPResponse:
-        headers = {**_AGENT, **(request.headers or {})}
+    def _exchange(self, request: Request, url: str, authorization: str | None) -> Answer:
+        headers = {**AGENT, **(request.headers or {})}
         for _ in range(_MAX_HOPS):
             own = origin_of(url) == self.origin
             secret = {"Authorization": authorization} if own and authorization else {}
@@ -147,7 +113,7 @@ class Client:
             raise self.voice.unreachable(self.origin.host, "it redirects from https to plain http")
         return target
 
-    def _once(self, request: Request, url: str, headers: dict[str, str]) -> BaseHTTPResponse:
+    def _once(self, request: Request, url: str, headers: dict[str, str]) -> Answer:
         pools = self._own if origin_of(url) == self.origin else self._foreign
         # A connection that the other side has just closed for idleness fails at once and harms nobody, where
         # the method may be repeated.
@@ -173,33 +139,8 @@ class Client:
                 raise self.voice.unreachable(self.origin.host, str(error)) from error
 
     def _fetch_token(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        response = self._once(Request("GET", "", ""), url, {**_AGENT, **headers})
+        response = self._once(Request("GET", "", ""), url, {**AGENT, **headers})
         try:
             return response.status, read_at_most(response, _TOKEN_BODY)
         finally:
             discard(response)
-
-
-def read_at_most(response: BaseHTTPResponse, limit: int) -> bytes:
-    """Read up to `limit` bytes and one more, so that the caller sees when there is more.
-
-    A body that breaks off is returned as far as it came: who knows its digest or its length checks it.
-    """
-    content = bytearray()
-    try:
-        while len(content) <= limit and (chunk := response.read(limit + 1 - len(content))):
-            content += chunk
-    except (HTTPError, OSError):
-        response.close()
-    return bytes(content)
-
-
-def discard(response: BaseHTTPResponse) -> None:
-    """Give the connection back if the body is at its end or nearly so, else close it."""
-    try:
-        if not response.read(_ERROR_BODY):
-            response.release_conn()
-            return
-    except (HTTPError, OSError):
-        pass
-    response.close()

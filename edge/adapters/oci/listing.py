@@ -6,15 +6,15 @@ import json
 import re
 from urllib.parse import urljoin, urlsplit
 
-from edge.adapters.oci.client import Client, Request, discard, read_at_most
 from edge.adapters.oci.endpoint import origin_of
+from edge.adapters.oci.exchange import Carrier, Request, discard, failure, read_at_most
 
 _PAGE_LIMIT_BYTES = 4 * 1024 * 1024
 _MAX_PAGES = 1000
 _LINK = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
 
-def next_page(client: Client, path: str, link: str) -> str | None:
+def next_page(client: Carrier, path: str, link: str) -> str | None:
     """Read a `Link` header: the path of the next page, or None where there is none.
 
     Raises:
@@ -30,7 +30,7 @@ def next_page(client: Client, path: str, link: str) -> str | None:
     return f"{parts.path}?{parts.query}"
 
 
-def listed(client: Client, path: str, field: str) -> list[str]:
+def listed(client: Carrier, path: str, field: str) -> list[str]:
     """Collect the names of every page of a list; empty where the list is unknown.
 
     Raises:
@@ -44,7 +44,7 @@ def listed(client: Client, path: str, field: str) -> list[str]:
             discard(response)
             return names
         if response.status != 200:  # noqa: PLR2004 -- OK
-            raise client.failure(response, path)
+            raise failure(client, response, path)
         body = read_at_most(response, _PAGE_LIMIT_BYTES)
         discard(response)
         try:

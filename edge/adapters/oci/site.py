@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from urllib3.response import BaseHTTPResponse
-
-from edge.adapters.oci.client import Client, Request, discard, read_at_most
 from edge.adapters.oci.descriptors import ACCEPT
+from edge.adapters.oci.exchange import Answer, Carrier, Request, discard, failure, read_at_most
 from edge.adapters.oci.listing import listed
 from edge.app.ports import Capabilities, Upload
 from edge.domain.content import RawManifest
@@ -56,16 +54,20 @@ class OciSite:
         prefix: put before every repository's path, for a registry that is shared with others.
     """
 
-    def __init__(self, client: Client, capabilities: Capabilities, shelf: Shelf, *, prefix: str = "") -> None:
+    def __init__(self, client: Carrier, capabilities: Capabilities, shelf: Shelf, *, prefix: str = "") -> None:
         self._client = client
         self._capabilities = capabilities
         self._shelf = shelf
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
-    def move_to(self, client: Client) -> None:
+    def move_to(self, client: Carrier) -> None:
         """Go on at another address: the registry below was started anew there."""
         self._client, former = client, self._client
         former.close()
+
+    def close(self) -> None:
+        """Drop every connection; what is under way may end."""
+        self._client.close()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -248,7 +250,7 @@ class OciSite:
         if response.status == _NOT_ALLOWED:
             text = "the registry removes no manifest that an index names"
             raise FleetError(Kind.PRECONDITION, "MANIFEST_IN_USE", text, subject=f"{repository}/{rest}")
-        raise self._client.failure(response, repository)
+        raise failure(self._client, response, repository)
 
     def _ask(
         self,
@@ -258,7 +260,7 @@ class OciSite:
         *,
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
-    ) -> BaseHTTPResponse:
+    ) -> Answer:
         path = f"/v2/{self._prefix}{repository}/{rest}"
         return self._client.send(Request(method, path, self._prefix + repository, _WRITE, headers, body))
 
@@ -269,11 +271,11 @@ class OciSite:
         *,
         headers: dict[str, str] | None = None,
         body: bytes | memoryview | Iterator[bytes] | None = None,
-    ) -> BaseHTTPResponse:
+    ) -> Answer:
         repository = location.removeprefix("/v2/").partition("/blobs/uploads/")[0]
         return self._client.send(Request(method, location, repository, _WRITE, headers, body))
 
-    def _location(self, response: BaseHTTPResponse, *, otherwise: str = "") -> str:
+    def _location(self, response: Answer, *, otherwise: str = "") -> str:
         """Keep path and query: the port is another one after a restart, and a secret stays at its host."""
         parts = urlsplit(urljoin(self._client.origin.url, response.headers.get("Location", otherwise)))
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -282,17 +284,17 @@ class OciSite:
         room = self._shelf.room()
         return room is not None and room < _SPARE_BYTES
 
-    def _expect_upload(self, response: BaseHTTPResponse, wanted: set[int]) -> None:
+    def _expect_upload(self, response: Answer, wanted: set[int]) -> None:
         if response.status in {404, 416}:
             discard(response)
             raise FleetError(Kind.CONFLICT, "UPLOAD_LOST", "the site's registry dropped an upload")
         self._expect(response, "", wanted)
 
-    def _expect(self, response: BaseHTTPResponse, repository: str, wanted: set[int]) -> None:
+    def _expect(self, response: Answer, repository: str, wanted: set[int]) -> None:
         if response.status in wanted:
             return
-        failure = self._client.failure(response, repository)
+        error = failure(self._client, response, repository)
         if response.status == 507 or (response.status >= 500 and self._is_full()):  # noqa: PLR2004
             text = "the site's registry has no space left"
-            raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=repository, detail=failure.detail)
-        raise failure
+            raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=repository, detail=error.detail)
+        raise error

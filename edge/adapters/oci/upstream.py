@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
 
-from edge.adapters.oci.client import CHUNK_BYTES, Client, Request, discard, read_at_most
 from edge.adapters.oci.descriptors import ACCEPT, INDEX, read_descriptors
+from edge.adapters.oci.exchange import CHUNK_BYTES, Answer, Carrier, Request, discard, failure, read_at_most
 from edge.adapters.oci.listing import next_page
 from edge.domain.content import Descriptor, RawManifest
 from fleet.errors import FleetError, Kind, malformed
@@ -26,7 +25,7 @@ _MAX_REFERRERS = 1000
 class OciUpstream:
     """Implements `edge.app.ports.Upstream`; safe to use from many threads."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Carrier) -> None:
         self._client = client
 
     def manifest(self, repository: str, reference: str) -> RawManifest:
@@ -64,18 +63,18 @@ class OciUpstream:
             else:
                 discard(response)
 
-    def _check_blob(self, response: BaseHTTPResponse, *, offset: int, subject: str) -> None:
+    def _check_blob(self, response: Answer, *, offset: int, subject: str) -> None:
         if response.status == 404:  # noqa: PLR2004 -- Not Found
             raise FleetError(Kind.UNKNOWN, "BLOB_ABSENT", "the source has no such blob", subject=subject)
         if response.status not in {200, 206} and not (offset and response.status == 416):  # noqa: PLR2004
-            raise self._client.failure(response, subject)
+            raise failure(self._client, response, subject)
         start = response.headers.get("Content-Range", "")
         if offset and not (response.status == 206 and start.startswith(f"bytes {offset}-")):  # noqa: PLR2004
             raise _corrupt("RANGE_IGNORED", "the source does not continue a blob where asked", subject)
 
-    def _body(self, response: BaseHTTPResponse, subject: str) -> bytes:
+    def _body(self, response: Answer, subject: str) -> bytes:
         if response.status != 200:  # noqa: PLR2004 -- OK
-            raise self._client.failure(response, subject)
+            raise failure(self._client, response, subject)
         raw = read_at_most(response, MANIFEST_LIMIT_BYTES)
         if len(raw) > MANIFEST_LIMIT_BYTES:
             response.close()
@@ -125,9 +124,10 @@ class OciUpstream:
         return found
 
 
-def _chunks(response: BaseHTTPResponse, subject: str) -> Iterator[bytes]:
+def _chunks(response: Answer, subject: str) -> Iterator[bytes]:
     try:
-        yield from response.stream(CHUNK_BYTES, decode_content=False)
+        while chunk := response.read1(CHUNK_BYTES):  # on a slow link, what has come is not kept waiting
+            yield chunk
     except (HTTPError, OSError) as error:
         raise _cut(subject, str(error)) from error
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.adapters.oci.endpoint import Origin, origin_of
+from edge.adapters.oci.near import NearClient
 from edge.adapters.oci.site import OciSite
 from edge.adapters.registry.child import Child, Program
 from edge.adapters.registry.listener import LOOPBACK, Listener
-from edge.adapters.registry.readiness import answers, site_client
+from edge.adapters.registry.readiness import answers
 from edge.adapters.registry.secret import new_writer, write_htpasswd
 from edge.adapters.registry.shelf import DistributionShelf
 from edge.app.ports import Capabilities, Credential, Gc, SiteRegistry
@@ -74,7 +75,7 @@ class DistributionRegistry:
         access = {"htpasswd": {"realm": "site", "path": str(run / "htpasswd")}}
         self._writer = self._child("writer", Listener(), {"auth": access}, writer)
         port = await self._writer.start()
-        client = site_client(Origin("http", LOOPBACK, port), writer)
+        client = NearClient(Origin("http", LOOPBACK, port), writer)
         self._site = OciSite(client, CAPABILITIES, DistributionShelf(data))
 
     async def open_public(self) -> None:
@@ -89,6 +90,8 @@ class DistributionRegistry:
         for child in (self._public, self._writer):
             if child:
                 await child.stop()
+        if self._site:
+            self._site.close()
         self._public = self._writer = self._site = None
 
     def _child(self, name: str, listener: Listener, rest: dict[str, Any], writer: Credential | None = None) -> Child:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 
-from edge.adapters.oci.client import Client, Request, discard
+from edge.adapters.oci.client import Client
 from edge.adapters.oci.descriptors import INDEX
+from edge.adapters.oci.exchange import Request, discard
 from edge.adapters.oci.site import OciSite
 from edge.adapters.registry.shelf import NoShelf
 from edge.app.ports import Capabilities, Gc

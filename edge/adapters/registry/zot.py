@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.adapters.oci.endpoint import origin_of
+from edge.adapters.oci.near import NearClient
 from edge.adapters.oci.site import OciSite
 from edge.adapters.registry.child import Child, Program
 from edge.adapters.registry.listener import Listener
-from edge.adapters.registry.readiness import answers, site_client
+from edge.adapters.registry.readiness import answers
 from edge.adapters.registry.secret import WRITER, new_writer, write_htpasswd
 from edge.adapters.registry.shelf import ZotShelf
 from edge.app.ports import Capabilities, Credential, Gc, SiteRegistry
@@ -84,6 +85,8 @@ class ZotRegistry:
         self.public_url = ""
         if self._child:
             await self._child.stop()
+        if self._site:
+            self._site.close()
         self._child = self._site = None
 
     async def _serve(self, listener: Listener, *, readers: list[str]) -> str:
@@ -99,7 +102,7 @@ class ZotRegistry:
         self._child = Child(program, partial(self._answers, listener))
         port = await self._child.start()
         url = Listener(listener.host, port).local_url
-        client = site_client(origin_of(url), self._writer)
+        client = NearClient(origin_of(url), self._writer)
         shelf = ZotShelf(self._directory / "data")
         if self._site is None:
             self._site = OciSite(client, CAPABILITIES, shelf)
