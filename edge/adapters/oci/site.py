@@ -34,11 +34,18 @@ _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})\Z")
 class Shelf(Protocol):
     """What can be known of a registry besides its API: the disk, where it is ours."""
 
+    @property
+    def sees_blobs(self) -> bool:
+        """Say whether `blob_bytes` knows; where it does not, only the API can tell."""
+
     def repositories(self) -> list[str] | None:
         """List every repository, or None where only the API can tell."""
 
     def manifests(self, repository: str) -> set[Digest] | None:
         """List every manifest of a repository, or None where only the API can tell."""
+
+    def blob_bytes(self, repository: str, digest: Digest) -> int | None:
+        """Say how large a blob is that a repository has, or None where it has not."""
 
     def room(self) -> int | None:
         """Say how many bytes are free, or None where that cannot be known from here."""
@@ -100,7 +107,9 @@ class OciSite:
         return parse_digest(digest)
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
-        """Say whether a blob is there in this repository."""
+        """Say whether a blob is there in this repository: the disk says so for a hundredth of what a request costs."""
+        if self._shelf.sees_blobs:
+            return self._shelf.blob_bytes(self._prefix + repository, digest) is not None
         response = self._ask("HEAD", repository, f"blobs/{digest}")
         discard(response)
         if response.status == _NOT_FOUND:

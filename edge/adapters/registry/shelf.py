@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from fleet.errors import FleetError
 from fleet.reference import Digest, parse_digest
@@ -18,10 +19,15 @@ from fleet.reference import Digest, parse_digest
 class NoShelf:
     """A registry whose disk is not ours to read."""
 
+    sees_blobs = False
+
     def repositories(self) -> None:
         """Leave it to the API."""
 
     def manifests(self, repository: str) -> None:
+        """Leave it to the API."""
+
+    def blob_bytes(self, repository: str, digest: Digest) -> None:
         """Leave it to the API."""
 
     def room(self) -> None:
@@ -29,6 +35,8 @@ class NoShelf:
 
 
 class _Disk:
+    sees_blobs = True
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
@@ -55,6 +63,14 @@ class DistributionShelf(_Disk):
         links = [*manifests.glob("revisions/*/*/link"), *manifests.glob("tags/*/current/link")]
         return {digest for link in links if (digest := _digest(_text(link)))}
 
+    def blob_bytes(self, repository: str, digest: Digest) -> int | None:
+        """Measure a blob that the repository links; the bytes are in one place for all of them."""
+        link = self._root / repository / "_layers/sha256" / _hex(digest) / "link"
+        return _size(self._blob(digest)) if _size(link) else None
+
+    def _blob(self, digest: Digest) -> Path:
+        return self._directory / "docker/registry/v2/blobs/sha256" / _hex(digest)[:2] / _hex(digest) / "data"
+
     @property
     def _root(self) -> Path:
         return self._directory / "docker/registry/v2/repositories"
@@ -76,6 +92,13 @@ class ZotShelf(_Disk):
             return set()
         return {digest for name in names if (digest := _digest(name))}
 
+    def blob_bytes(self, repository: str, digest: Digest) -> int | None:
+        """Measure a repository's own file: what another one has of the same bytes is a hard link's distance away.
+
+        Zot says on such a question that it has the blob, and links it then (measured): we ask it to by `mount`.
+        """
+        return _size(self._directory / repository / "blobs/sha256" / _hex(digest))
+
 
 def _below(root: Path, *, marks: tuple[str, ...]) -> Iterator[str]:
     for directory, names, files in os.walk(root):
@@ -83,6 +106,18 @@ def _below(root: Path, *, marks: tuple[str, ...]) -> Iterator[str]:
             yield str(Path(directory).relative_to(root))
         content = {"blobs"} if "index.json" in files else set()  # elsewhere a repository may be called so
         names[:] = [name for name in names if not name.startswith(("_", ".")) and name not in content]
+
+
+def _hex(digest: Digest) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _size(path: Path) -> int | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- asked for each blob of each image
+    except OSError:
+        return None
+    return found.st_size if S_ISREG(found.st_mode) else None
 
 
 def _text(path: Path) -> str:
