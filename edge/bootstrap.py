@@ -250,7 +250,7 @@ class _Site:
         await self._registry.start_private()
         enforced, _ = await asyncio.to_thread(lambda: enforce(state.holding(), state.good()))
         self._replicator = Replicator(
-            self._registry.site, self._journal.intents, self._journal.transfers, progress=self._came
+            self._registry.site, self._journal.intents, self._journal.transfers, progress=self.progress
         )
         sources = SourceRegistries(self._issue, plain_hosts=frozenset(self._settings.allow_plain_http))
         executor = Executor(
@@ -284,9 +284,6 @@ class _Site:
 
     def _issue(self, source: str) -> Credential | None:
         return self.credentials.issue(source) if self.credentials else None
-
-    def _came(self, name: str, size_bytes: int) -> None:
-        self.progress.came(name, size_bytes)
 
     def _on_change(self) -> None:
         self.status_due.set()

@@ -2,9 +2,11 @@
 
 Nothing is spooled: the registry's own open upload keeps what has come. A registry that keeps an upload when a
 request to it breaks off gets the bytes as they come; Zot drops it with all that it had, and gets them in segments
-that are held in memory, for a cut at the source must cost no more than the cut. What was hashed before a restart
-cannot be hashed again, so the last word on the digest is the registry's, which checks it in `finish`; within one
-run we check it too, before.
+that are held in memory, for a cut at the source must cost no more than the cut. A blob that is whole within one
+segment is sent in one request, whatever the registry.
+
+The last word on the digest is the registry's, which checks it in `finish`: what was hashed before a restart cannot be
+hashed again. Where it is known to do so, hashing here as well would only double the cost of a copy.
 """
 
 from __future__ import annotations
@@ -18,10 +20,9 @@ from edge.app.ports import SiteRegistry, TransferLog, Upload, Upstream
 from edge.app.segment import Segment
 from edge.domain.content import Descriptor
 from fleet.errors import FleetError, Kind
-from fleet.reference import digest_of
 
-WHOLE_BYTES = 1024 * 1024
-"""Up to here a blob is sent in one request, and begun anew when it is cut."""
+POURED_BYTES = 1024 * 1024
+"""From here on a blob is poured: the size of a request costs Distribution nothing, each request a write to the disk."""
 _ATTEMPTS = 5
 """Failures in a row, without a byte gained, before an image is put off to another time."""
 _FIRST_PAUSE_S = 0.2
@@ -30,10 +31,11 @@ _POLL_S = 0.02
 _WORTH_ANOTHER = frozenset({"SOURCE_CUT", "SOURCE_UNREACHABLE", "RANGE_IGNORED", "UPLOAD_LOST"})
 _AFRESH = frozenset({"RANGE_IGNORED", "UPLOAD_LOST"})
 _POINTLESS = frozenset({"DIGEST_MISMATCH", "BODY_TRUNCATED", "REGISTRY_FULL"})
+_YIELDED = "TRANSFER_YIELDED"
 
 
 class Landing:
-    """One blob on its way; used by one thread, once.
+    """One blob on its way; used by one thread at a time.
 
     Args:
         site: where to.
@@ -41,7 +43,8 @@ class Landing:
         repository: at the site.
         blob: what is to come; its size and digest are part of what was admitted.
         stop: set to end it soon; the upload stays open.
-        progress: told the number of bytes that came.
+        came: told the number of bytes that came.
+        found: told the number of bytes that a former run left.
     """
 
     def __init__(
@@ -52,95 +55,116 @@ class Landing:
         blob: Descriptor,
         *,
         stop: threading.Event,
-        progress: Callable[[int], None],
+        came: Callable[[int], None],
+        found: Callable[[int], None],
     ) -> None:
         self._site = site
         self._log = log
         self._repository = repository
         self._blob = blob
         self._stop = stop
-        self._progress = progress
+        self._came = came
+        self._found = found
         self._upload: Upload | None = None
         self._hash: hashlib._Hash | None = None
+        self._is_looked_up = False
 
-    def bring(self, upstream: Upstream, repository: str) -> None:
-        """Bring the blob from `repository` of a source.
+    @property
+    def is_begun(self) -> bool:
+        """Say whether some of it may be here."""
+        return self._is_looked_up
+
+    def bring(self, upstream: Upstream, repository: str, segment: Segment, yields: Callable[[], bool]) -> bool:
+        """Bring the blob from `repository` of a source; False where it gave way and is to be called again.
+
+        Args:
+            upstream: the source.
+            repository: there.
+            segment: empty; the thread's own, given back empty.
+            yields: asked on the way whether something more urgent waits.
 
         Raises:
             FleetError: CORRUPT `DIGEST_MISMATCH`, `BODY_TRUNCATED`, with the upload cancelled; UNAVAILABLE
                 `REGISTRY_FULL`, likewise; UNAVAILABLE `TRANSFER_STOPPED`; whatever the source or the registry
                 says, with the upload left open to go on later.
         """
+        self._look_up()
         failures = 0
         while True:
-            before = self._upload.offset if self._upload else 0
+            before = self._position(segment)
             try:
-                return self._attempt(upstream, repository)
+                self._attempt(upstream, repository, segment, yields)
             except FleetError as error:
                 if error.reason in _POINTLESS | _AFRESH:
-                    self._abandon()
-                gained = self._upload is not None and self._upload.offset > before
-                failures = 1 if gained else failures + 1
+                    self._abandon(segment)
+                failures = 1 if self._position(segment) > before else failures + 1
+                if error.reason == _YIELDED:
+                    self._append(segment)
+                    return False
                 if error.reason not in _WORTH_ANOTHER or failures >= _ATTEMPTS:
+                    self._leave(segment)
                     raise
+            else:
+                return True
             if self._stop.wait(_FIRST_PAUSE_S * 2 ** (failures - 1)):
+                self._leave(segment)
                 raise _stopped()
 
-    def _attempt(self, upstream: Upstream, repository: str) -> None:
-        if self._blob.size_bytes <= WHOLE_BYTES:
-            return self._bring_whole(upstream, repository)
-        upload = self._upload or self._open()
-        if upload.offset < self._blob.size_bytes:
-            self._pump(upstream, repository, upload)
-        self._finish()
-        return None
+    def _position(self, segment: Segment) -> int:
+        return (self._upload.offset if self._upload else 0) + segment.size_bytes
 
-    def _bring_whole(self, upstream: Upstream, repository: str) -> None:
-        """Send a small blob in one request."""
-        content = bytearray()
-        if self._blob.size_bytes:
-            with upstream.blob(repository, self._blob.digest) as chunks:
-                for chunk in self._checked(chunks, 0):
-                    content += chunk
-        whole = bytes(content)
-        if digest_of(whole) != self._blob.digest:
-            raise self._mismatch()
-        self._site.put_blob(self._repository, self._blob.digest, whole)
+    def _attempt(self, upstream: Upstream, repository: str, segment: Segment, yields: Callable[[], bool]) -> None:
+        at = self._position(segment)
+        if at < self._blob.size_bytes:
+            pours = self._site.capabilities.keeps_cut_uploads and self._blob.size_bytes >= POURED_BYTES
+            upload = (self._upload or self._open()) if pours else None
+            with upstream.blob(repository, self._blob.digest, offset=at) as chunks:
+                checked = self._checked(chunks, at, yields)
+                if upload:
+                    self._pour(checked, upload)
+                else:
+                    self._ladle(checked, segment)
+        self._finish(segment)
 
-    def _open(self) -> Upload:
-        """Find the upload that a former run left, or begin one."""
-        self._check_room()
+    def _look_up(self) -> None:
+        """Find the upload that a former run left."""
+        if self._is_looked_up:
+            return
         location = self._log.upload(self._repository, self._blob.digest)
         upload = self._site.resume(location) if location else None
-        if upload is None or upload.offset > self._blob.size_bytes:
-            upload = self._site.begin(self._repository)
-            self._log.upload_opened(self._repository, self._blob.digest, upload.location)
-            self._hash = hashlib.sha256()
-        self._upload = upload
+        if upload is not None and upload.offset <= self._blob.size_bytes:
+            self._upload = upload
+            self._found(upload.offset)
+        else:
+            self._check_room()
+            self._hash = self._fresh_hash()
+        self._is_looked_up = True
+
+    def _fresh_hash(self) -> hashlib._Hash | None:
+        return None if self._site.capabilities.checks_digests else hashlib.sha256()
+
+    def _open(self) -> Upload:
+        self._upload = upload = self._site.begin(self._repository)
+        self._log.upload_opened(self._repository, self._blob.digest, upload.location)
         return upload
 
-    def _pump(self, upstream: Upstream, repository: str, upload: Upload) -> None:
-        """Move bytes until the end, or until the source breaks off: what came by then is kept."""
-        with upstream.blob(repository, self._blob.digest, offset=upload.offset) as chunks:
-            checked = self._checked(chunks, upload.offset)
-            if self._site.capabilities.keeps_cut_uploads:
-                self._pour(checked, upload)
-            else:
-                self._ladle(checked)
-
-    def _checked(self, chunks: Iterator[bytes], at: int) -> Iterator[bytes]:
+    def _checked(self, chunks: Iterator[bytes], at: int, yields: Callable[[], bool]) -> Iterator[bytes]:
         """Pass on what comes, as long as it is no more and in the end no less than the manifest says."""
         for chunk in chunks:
             at += len(chunk)
             if at > self._blob.size_bytes:
                 raise self._mismatch()
-            self._count(chunk)
+            if self._stop.is_set():
+                raise _stopped()
+            self._came(len(chunk))
             yield chunk
+            if at < self._blob.size_bytes and yields():
+                raise FleetError(Kind.UNAVAILABLE, _YIELDED, "something more urgent goes first")
         if at < self._blob.size_bytes:
             raise self._truncated(at)
 
     def _pour(self, chunks: Iterator[bytes], upload: Upload) -> None:
-        """Send in one request as it comes: each request costs Distribution a write through to the disk."""
+        """Send in one request as it comes."""
         sent = upload.offset
 
         def hashed() -> Iterator[bytes]:
@@ -165,47 +189,65 @@ class Landing:
         while found and found.offset != sent and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
             found = self._site.resume(upload.location)
         if found is None:
-            self._abandon()
-        elif found.offset != sent:
-            self._hash = None  # what was hashed is not what is there: the registry's check has to do
-        self._upload = found
+            self._forget()
+        else:
+            if found.offset != sent:
+                self._hash = None  # what was hashed is not what is there: the registry's check has to do
+            self._upload = found
 
-    def _ladle(self, chunks: Iterator[bytes]) -> None:
+    def _ladle(self, chunks: Iterator[bytes], segment: Segment) -> None:
         """Send in segments, each a request of its own that no cut at the source can break off."""
-        segment = Segment()
-        try:
-            for chunk in chunks:
-                if segment.is_due(len(chunk)):
-                    self._append(segment.taken())
-                segment.add(chunk)
-        except FleetError as error:
-            if error.reason not in _POINTLESS:
-                self._append(segment.taken())
-            raise
-        self._append(segment.taken())
+        for chunk in chunks:
+            if segment.is_due(len(chunk)):
+                self._append(segment)
+            segment.add(chunk)
 
-    def _append(self, segment: memoryview) -> None:
-        if not segment:
+    def _append(self, segment: Segment) -> None:
+        if not segment.size_bytes:
             return
-        if self._upload is None:
-            raise AssertionError("a segment without an upload")
+        upload = self._upload or self._open()
+        self._upload = self._site.append(upload, segment.held)
         if self._hash:
-            self._hash.update(segment)
-        self._upload = self._site.append(self._upload, segment)
+            self._hash.update(segment.held)
+        segment.clear()
 
-    def _finish(self) -> None:
+    def _finish(self, segment: Segment) -> None:
         if self._upload is None:
-            raise AssertionError("an end without an upload")
+            self._put_whole(segment)
+            return
+        self._append(segment)
         if self._hash and "sha256:" + self._hash.hexdigest() != self._blob.digest:
             raise self._mismatch()
         self._site.finish(self._upload, self._blob.digest)
         self._log.upload_closed(self._repository, self._blob.digest)
 
-    def _abandon(self) -> None:
-        upload, self._upload, self._hash = self._upload, None, None
-        self._log.upload_closed(self._repository, self._blob.digest)
+    def _put_whole(self, segment: Segment) -> None:
+        """Send in one request what is whole within one segment."""
+        if self._hash:
+            self._hash.update(segment.held)
+            if "sha256:" + self._hash.hexdigest() != self._blob.digest:
+                raise self._mismatch()
+        self._site.put_blob(self._repository, self._blob.digest, segment.held)
+        segment.clear()
+
+    def _leave(self, segment: Segment) -> None:
+        """Put away what is held in memory: a later try goes on from there."""
+        try:
+            self._append(segment)
+        except FleetError:
+            segment.clear()  # what it is left for has been told already
+
+    def _abandon(self, segment: Segment) -> None:
+        """Begin anew: what came is of no use."""
+        upload = self._upload
+        self._forget()
+        segment.clear()
         if upload:
             self._site.cancel(upload)
+
+    def _forget(self) -> None:
+        self._upload, self._hash = None, self._fresh_hash()
+        self._log.upload_closed(self._repository, self._blob.digest)
 
     def _check_room(self) -> None:
         """Refuse before the first byte what cannot fit: a disk that runs full hurts everybody on it.
@@ -217,11 +259,6 @@ class Landing:
         if room is not None and room < self._blob.size_bytes:
             text = "the site's registry has no space left"
             raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=self._blob.digest)
-
-    def _count(self, chunk: bytes) -> None:
-        if self._stop.is_set():
-            raise _stopped()
-        self._progress(len(chunk))
 
     def _mismatch(self) -> FleetError:
         text = "the source's blob is not what its digest says"

@@ -71,6 +71,8 @@ class Capabilities:
     """A manifest stays when its last tag moves or goes (Zot's does not)."""
     keeps_cut_uploads: bool
     """An upload keeps what came when a request to it breaks off (Zot drops it whole)."""
+    checks_digests: bool
+    """It is known to refuse what is not what its digest says, so that nobody has to hash twice."""
     gc: Gc
     sole_writer: bool
     """Nobody but the satellite can write: what is there and not admitted is foreign (`exclusive`)."""
@@ -125,7 +127,7 @@ class SiteRegistry(Protocol):
     def cancel(self, upload: Upload) -> None:
         """Drop an upload and its bytes; without effect where it is gone."""
 
-    def put_blob(self, repository: str, digest: Digest, content: bytes) -> None:
+    def put_blob(self, repository: str, digest: Digest, content: bytes | memoryview) -> None:
         """Send a small blob whole.
 
         Raises:

@@ -25,6 +25,10 @@ class ProgressBoard:
         with self._lock:
             self._done[name] = self._done.get(name, 0) + size_bytes
 
+    def found(self, name: str, size_bytes: int) -> None:
+        """Count bytes that need not come."""
+        self.came(name, size_bytes)
+
     def end(self, name: str) -> None:
         """Stop counting."""
         with self._lock:

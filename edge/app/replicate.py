@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from edge.app.footprint import Footprint, footprint
 from edge.app.ports import IntentLog, SiteRegistry, TransferLog, Upstream
 from edge.app.publish import Publisher
-from edge.app.transfer import Progress, Transfer
+from edge.app.transfer import Progress, Transfer, Untold
 from edge.app.withdraw import Foreign, Withdrawer
 from edge.domain.admission import Admission, Dossier
+from edge.domain.turns import Urgency
 from fleet.errors import FleetError
 from fleet.reference import Digest
 
@@ -26,6 +27,7 @@ Held = Callable[[], Footprint]
 """Says what else is held in a repository, asked under the lock."""
 
 _TRIES = 3
+_ORDINARY = Urgency()
 
 
 class Replicator:
@@ -35,14 +37,14 @@ class Replicator:
         site: the registry.
         intents: records what is about to be written.
         log: records uploads and where blobs are.
-        progress: told the bytes that came, from other threads.
+        progress: told how artifacts come along, from other threads.
     """
 
     def __init__(
         self, site: SiteRegistry, intents: IntentLog, log: TransferLog, *, progress: Progress | None = None
     ) -> None:
         self._site = site
-        self._transfer = Transfer(site, log, progress=progress) if progress else Transfer(site, log)
+        self._transfer = Transfer(site, log, progress=progress or Untold())
         self._publisher = Publisher(site, intents)
         self._withdrawer = Withdrawer(site, intents, log)
         self._writing = threading.Lock()
@@ -57,7 +59,9 @@ class Replicator:
         """Stop what moves and wait for the threads."""
         self._transfer.close()
 
-    def replicate(self, admission: Admission, upstream: Upstream, confirm: Confirm) -> Admission:
+    def replicate(
+        self, admission: Admission, upstream: Upstream, confirm: Confirm, urgency: Urgency = _ORDINARY
+    ) -> Admission:
         """Bring an admitted image and publish it: `→ the admission under which it was published`.
 
         `confirm` is asked under the lock, before the first manifest is written: policies, trust and blocks may
@@ -68,7 +72,7 @@ class Replicator:
         """
         for tries_left in reversed(range(_TRIES)):
             removals = self._removals
-            self._transfer.bring(upstream, admission)
+            self._transfer.bring(upstream, admission, urgency)
             with self._writing:
                 confirmed = confirm(admission)
                 # A question for each of 60 blobs takes a tenth of the time of a copy: where nobody else writes and

@@ -62,6 +62,7 @@ EXCLUSIVE = Capabilities(
     child_blobs=False,
     keeps_untagged=True,
     keeps_cut_uploads=False,
+    checks_digests=True,
     gc=Gc.NONE,
     sole_writer=True,
 )
@@ -134,9 +135,9 @@ class MemorySite:
     def cancel(self, upload: Upload) -> None:
         self.uploads.pop(upload.location, None)
 
-    def put_blob(self, repository: str, digest: Digest, content: bytes) -> None:
+    def put_blob(self, repository: str, digest: Digest, content: bytes | memoryview) -> None:
         self._write()
-        assert digest_of(content) == digest
+        assert digest_of(bytes(content)) == digest
         self.blobs.add((repository, digest))
 
     def finish(self, upload: Upload, digest: Digest) -> None:

@@ -176,7 +176,7 @@ class OciSite:
         """Close the upload as `digest`; the registry checks it."""
         self._put(upload, digest, b"")
 
-    def put_blob(self, repository: str, digest: Digest, content: bytes) -> None:
+    def put_blob(self, repository: str, digest: Digest, content: bytes | memoryview) -> None:
         """Send a small blob whole."""
         self._put(self.begin(repository), digest, content)
 
@@ -231,7 +231,7 @@ class OciSite:
         """List every tag of a repository; empty where it is unknown."""
         return listed(self._client, f"/v2/{self._prefix}{repository}/tags/list", "tags")
 
-    def _put(self, upload: Upload, digest: Digest, content: bytes) -> None:
+    def _put(self, upload: Upload, digest: Digest, content: bytes | memoryview) -> None:
         joint = "&" if urlsplit(upload.location).query else "?"
         location = f"{upload.location}{joint}{urlencode({'digest': digest})}"
         response = self._send("PUT", location, headers=_OCTETS, body=content)

@@ -40,6 +40,7 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
         child_blobs=False,
         keeps_untagged=False,
         keeps_cut_uploads=False,
+        checks_digests=False,
         gc=Gc.NONE,
         sole_writer=False,
     )
@@ -56,6 +57,7 @@ def probe(client: Client, prefix: str = "") -> Capabilities:
         child_blobs=child_blobs,
         keeps_cut_uploads=False,
         keeps_untagged=False,  # neither is worth a probe: the doubt costs a few requests when a tag moves
+        checks_digests=False,
         gc=Gc.NONE,
         sole_writer=False,
     )

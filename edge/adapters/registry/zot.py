@@ -32,6 +32,7 @@ CAPABILITIES = Capabilities(
     child_blobs=True,
     keeps_untagged=False,
     keeps_cut_uploads=False,
+    checks_digests=True,
     gc=Gc.ONLINE,
     sole_writer=True,
 )

@@ -14,6 +14,7 @@ from edge.adapters.oci.upstream import OciUpstream
 from edge.app.footprint import Footprint
 from edge.app.ports import Credential
 from edge.app.replicate import Replicator
+from edge.app.transfer import Untold
 from edge.domain.admission import Admission
 from edge.domain.content import Platform, RawManifest, read_manifest
 from fleet.errors import FleetError, Kind
@@ -186,7 +187,7 @@ def test_a_transfer_goes_on_after_a_restart(rig: Rig, central: Central, reposito
     with cutting_proxy(central.url) as proxy:
         upstream = through(proxy, central)
         admitted = admission(upstream, repository, image, "v1")
-        stopped = _stopping_after(rig, 12 * MIB)
+        stopped = _StoppingAfter(rig, 12 * MIB).replicator
         with pytest.raises(FleetError) as caught:
             stopped.replicate(admitted, upstream, lambda same: same)
         assert caught.value.reason == "TRANSFER_STOPPED"
@@ -199,17 +200,17 @@ def test_a_transfer_goes_on_after_a_restart(rig: Rig, central: Central, reposito
     assert rig.journal.uploads == {}
 
 
-def _stopping_after(rig: Rig, size_bytes: int) -> Replicator:
-    came = 0
+class _StoppingAfter(Untold):
+    """Stops a replicator when so many bytes have come."""
 
-    def progress(_: str, size: int) -> None:
-        nonlocal came
-        came += size
-        if came >= size_bytes:
-            replicator.stop()
+    def __init__(self, rig: Rig, size_bytes: int) -> None:
+        self._left = size_bytes
+        self.replicator = Replicator(rig.site.site, rig.journal, rig.journal, progress=self)
 
-    replicator = Replicator(rig.site.site, rig.journal, rig.journal, progress=progress)
-    return replicator
+    def came(self, name: str, size_bytes: int) -> None:
+        self._left -= size_bytes
+        if self._left <= 0:
+            self.replicator.stop()
 
 
 @pytest.mark.parametrize("size", [3000, 3 * MIB], ids=["small", "large"])
