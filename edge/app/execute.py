@@ -16,7 +16,8 @@ from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
-from edge.domain.plan import Edition, Retag, RuleVersions
+from edge.domain.plan import Edition, Retag, RuleVersions, Wanted
+from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
 from fleet.reference import Digest
@@ -117,23 +118,24 @@ class Executor:
         Raises:
             FleetError: as `Replicator.replicate`; PRECONDITION `NO_LONGER_WANTED`.
         """
-        tag = self._wanted_tag(edition)
+        wanted = self._wanted(edition)
         dossier = self._dossier(edition)
-        admission = rejudge(_tagged(dossier, tag), self.enforced.rules)
+        admission = rejudge(_tagged(dossier, wanted.tag), self.enforced.rules)
         if isinstance(admission, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
         upstream = self._upstream(edition, self.enforced)
         self._editions.begin(edition)
         self._progress.begin(edition.name, sum(blob.size_bytes for blob in admission.blobs))
         try:
-            self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found))
+            urgency = Urgency(wanted.priority, wanted.group)
+            self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found), urgency)
         finally:
             self._progress.end(edition.name)
-        self._editions.publish(edition, tag)
+        self._editions.publish(edition, wanted.tag)
 
     def _confirm(self, edition: Edition, admission: Admission) -> Admission:
         """Judge once more by stored evidence where a version changed meanwhile; under the publish lock."""
-        self._wanted_tag(edition)
+        self._wanted(edition)
         enforced = self.enforced
         versions = RuleVersions(admission.policy_version, admission.trust_version, admission.block_version)
         if versions == enforced.versions:
@@ -147,10 +149,10 @@ class Executor:
         self._editions.admit(edition, verdict, enforced.versions)
         return verdict
 
-    def _wanted_tag(self, edition: Edition) -> str:
+    def _wanted(self, edition: Edition) -> Wanted:
         for one in self.enforced.wanted:
             if one.edition == edition:
-                return one.tag
+                return one
         raise FleetError(Kind.PRECONDITION, "NO_LONGER_WANTED", "desired state no longer has it", subject=edition.name)
 
     def _dossier(self, edition: Edition) -> Dossier:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
@@ -36,6 +36,8 @@ DRIFT_SCAN = timedelta(minutes=10)
 _FIRST_SCAN = timedelta(seconds=2)
 _IDLE_S = 3600.0
 _SCAN = "scan"
+_IMAGE, _WRITE = "image", "write"
+"""Lanes: so many images at a time, and one that writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Reconciler:
         self._since: dict[Edition, datetime] = {}
         self._failures: dict[object, int] = {}
         self._paused: dict[object, datetime] = {}
-        self._running: dict[object, asyncio.Task[None]] = {}
+        self._running: dict[Any, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
         self._foreign = 0
@@ -141,6 +143,7 @@ class Reconciler:
         enforced, at = self._enforced, self._now()
         site = self.standing().site
         actions = plan(enforced.wanted, site, enforced.versions, are_held=enforced.are_held, at=at)
+        priorities = {one.edition: one.priority for one in enforced.wanted}
         times = [action.until for action in actions if isinstance(action, Wait) and action.until]
         for action in actions:
             if isinstance(action, Keep | Wait):
@@ -149,18 +152,23 @@ class Reconciler:
             paused = self._paused.get(key)
             if paused is not None and paused > at:
                 times.append(paused)
-            elif key not in self._running and self._has_room(lane):
+            elif key not in self._running and self._has_room(action, priorities):
                 self._launch(tasks, key, lane, self._perform(action))
         if self._scan_at <= at and not self._running:
-            self._launch(tasks, _SCAN, "write", self._scan(check=True))
+            self._launch(tasks, _SCAN, _WRITE, self._scan(check=True))
         elif self._scan_at > at:
             times.append(self._scan_at)
         return min(times, default=None)
 
-    def _has_room(self, lane: str) -> bool:
-        wanted = self._enforced.concurrent_images or DEFAULT_IMAGES
-        busy = sum(task.get_name() == lane for task in self._running.values())
-        return busy < (min(wanted, MOST_IMAGES) if lane == "image" else 1)
+    def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
+        """Say whether one more can run: an image more than usual, where it is more urgent than all that are running."""
+        if isinstance(action, Retag | Withdraw):
+            return all(task.get_name() != _WRITE for task in self._running.values())
+        running = [priorities.get(one, 0) for one, task in self._running.items() if task.get_name() == _IMAGE]
+        bound = min(self._enforced.concurrent_images or DEFAULT_IMAGES, MOST_IMAGES)
+        return len(running) < bound or (
+            len(running) < MOST_IMAGES and priorities.get(action.edition, 0) > max(running, default=0)
+        )
 
     def _launch(self, tasks: asyncio.TaskGroup, key: object, lane: str, work: Coroutine[None, None, None]) -> None:
         async def guarded() -> None:
@@ -273,7 +281,7 @@ def _key(action: Action) -> object:
 
 
 def _lane(action: Action) -> str:
-    return "write" if isinstance(action, Retag | Withdraw) else "image"
+    return _WRITE if isinstance(action, Retag | Withdraw) else _IMAGE
 
 
 def _chance() -> float:

@@ -99,7 +99,7 @@ def _wanted(one: merge.Wanted) -> Wanted:
     edition = Edition(
         one.name, artifact.source, artifact.repository, one.local_repository, artifact.digest, tuple(platforms)
     )
-    return Wanted(edition, one.tag, artifact.priority, one.held)
+    return Wanted(edition, one.tag, artifact.priority, one.held, one.scopes[0], artifact.size_bytes)
 
 
 def _rules(

@@ -6,6 +6,7 @@ another edition, which is published before the old one goes (make before break).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +41,10 @@ class Wanted:
     priority: int = 0
     held: bool = False
     """Something in its scope cannot be understood: nothing new is admitted from there."""
+    group: str = ""
+    """The highest-ranking scope that asks for it: those of one priority take turns."""
+    size_bytes: int = 0
+    """As Ground Control saw it. Zero: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ def plan(
         are_held: a policy, trust root or block cannot be understood, so that no verdict is to be had.
         at: the time now.
     """
-    ordered = tuple(sorted(wanted, key=lambda one: (-one.priority, one.edition)))
+    ordered = in_turns(wanted)
     inputs = _Plan(ordered, site, rules, are_held, at)
     unsafe = {edition for edition in site.begun if inputs.is_refused(edition)}
     asked = {one.edition for one in ordered}
@@ -188,6 +193,17 @@ def plan(
         *(_outgoing(inputs, edition) for edition in sorted(site.begun - asked - unsafe)),
         *(_towards(inputs, one) for one in ordered if one.edition not in unsafe),
     )
+
+
+def in_turns(wanted: Iterable[Wanted]) -> tuple[Wanted, ...]:
+    """Order by priority; within one, groups take turns, each with its smallest first."""
+    turns: Counter[tuple[int, str]] = Counter()
+    keyed: list[tuple[int, int, str, Wanted]] = []
+    for one in sorted(wanted, key=lambda one: (one.size_bytes, one.edition)):
+        turn = turns[one.priority, one.group]
+        turns[one.priority, one.group] += 1
+        keyed.append((-one.priority, turn, one.group, one))
+    return tuple(one for *_, one in sorted(keyed, key=lambda row: row[:3]))
 
 
 def _towards(inputs: _Plan, one: Wanted) -> Action:
