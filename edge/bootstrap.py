@@ -250,7 +250,11 @@ class _Site:
         await self._registry.start_private()
         enforced, _ = await asyncio.to_thread(lambda: enforce(state.holding(), state.good()))
         self._replicator = Replicator(
-            self._registry.site, self._journal.intents, self._journal.transfers, progress=self.progress
+            self._registry.site,
+            self._journal.intents,
+            self._journal.transfers,
+            staging=self._journal.staging,
+            progress=self.progress,
         )
         sources = SourceRegistries(self._issue, plain_hosts=frozenset(self._settings.allow_plain_http))
         executor = Executor(

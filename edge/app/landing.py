@@ -15,6 +15,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from edge.app.ports import SiteRegistry, TransferLog, Upload, Upstream
 from edge.app.segment import Segment
@@ -67,12 +68,8 @@ class Landing:
         self._found = found
         self._upload: Upload | None = None
         self._hash: hashlib._Hash | None = None
-        self._is_looked_up = False
-
-    @property
-    def is_begun(self) -> bool:
-        """Say whether some of it may be here."""
-        return self._is_looked_up
+        self.is_begun = False
+        """Some of it may be here."""
 
     def bring(self, upstream: Upstream, repository: str, segment: Segment, yields: Callable[[], bool]) -> bool:
         """Bring the blob from `repository` of a source; False where it gave way and is to be called again.
@@ -80,7 +77,7 @@ class Landing:
         Args:
             upstream: the source.
             repository: there.
-            segment: empty; the thread's own, given back empty.
+            segment: the thread's own.
             yields: asked on the way whether something more urgent waits.
 
         Raises:
@@ -88,7 +85,10 @@ class Landing:
                 `REGISTRY_FULL`, likewise; UNAVAILABLE `TRANSFER_STOPPED`; whatever the source or the registry
                 says, with the upload left open to go on later.
         """
-        self._look_up()
+        if not self.is_begun:
+            self._look_up()
+        segment.begin(f"{self._repository}@{self._blob.digest}", self._offset)
+        self._recall(segment)
         failures = 0
         while True:
             before = self._position(segment)
@@ -110,8 +110,12 @@ class Landing:
                 self._leave(segment)
                 raise _stopped()
 
+    @property
+    def _offset(self) -> int:
+        return self._upload.offset if self._upload else 0
+
     def _position(self, segment: Segment) -> int:
-        return (self._upload.offset if self._upload else 0) + segment.size_bytes
+        return self._offset + segment.size_bytes
 
     def _attempt(self, upstream: Upstream, repository: str, segment: Segment, yields: Callable[[], bool]) -> None:
         at = self._position(segment)
@@ -128,8 +132,6 @@ class Landing:
 
     def _look_up(self) -> None:
         """Find the upload that a former run left."""
-        if self._is_looked_up:
-            return
         location = self._log.upload(self._repository, self._blob.digest)
         upload = self._site.resume(location) if location else None
         if upload is not None and upload.offset <= self._blob.size_bytes:
@@ -138,7 +140,14 @@ class Landing:
         else:
             self._check_room()
             self._hash = self._fresh_hash()
-        self._is_looked_up = True
+        self.is_begun = True
+
+    def _recall(self, segment: Segment) -> None:
+        """Count what was held in memory when we were killed."""
+        if self._position(segment) > self._blob.size_bytes:
+            segment.clear(self._offset)
+        if segment.size_bytes:
+            self._found(segment.size_bytes)
 
     def _fresh_hash(self) -> hashlib._Hash | None:
         return None if self._site.capabilities.checks_digests else hashlib.sha256()
@@ -209,7 +218,7 @@ class Landing:
         self._upload = self._site.append(upload, segment.held)
         if self._hash:
             self._hash.update(segment.held)
-        segment.clear()
+        segment.clear(self._offset)
 
     def _finish(self, segment: Segment) -> None:
         if self._upload is None:
@@ -228,20 +237,18 @@ class Landing:
             if "sha256:" + self._hash.hexdigest() != self._blob.digest:
                 raise self._mismatch()
         self._site.put_blob(self._repository, self._blob.digest, segment.held)
-        segment.clear()
+        segment.clear(0)
 
     def _leave(self, segment: Segment) -> None:
         """Put away what is held in memory: a later try goes on from there."""
-        try:
+        with suppress(FleetError):  # what it is left for has been told already; what is staged stays
             self._append(segment)
-        except FleetError:
-            segment.clear()  # what it is left for has been told already
 
     def _abandon(self, segment: Segment) -> None:
         """Begin anew: what came is of no use."""
         upload = self._upload
         self._forget()
-        segment.clear()
+        segment.clear(0)
         if upload:
             self._site.cancel(upload)
 

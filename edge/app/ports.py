@@ -223,6 +223,19 @@ class TransferLog(Protocol):
         """Name one repository that has the blob, or the empty string. It is a hint: the registry decides."""
 
 
+class Staging(Protocol):
+    """Keeps bytes that came and are not in the registry yet where killing us does not lose them; never fails."""
+
+    def load(self, key: str) -> tuple[int, bytes]:
+        """Read what is staged of a blob: `key → where in the blob it begins, bytes`; no bytes where there are none."""
+
+    def append(self, key: str, offset: int, content: memoryview) -> None:
+        """Add bytes; the first ones begin at `offset` of the blob."""
+
+    def clear(self, key: str) -> None:
+        """Forget what is staged of a blob."""
+
+
 class SupervisedRegistry(Protocol):
     """The registry of a site, whoever runs it: ours as a child, or the user's own.
 

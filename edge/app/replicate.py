@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from edge.app.footprint import Footprint, footprint
-from edge.app.ports import IntentLog, SiteRegistry, TransferLog, Upstream
+from edge.app.ports import IntentLog, SiteRegistry, Staging, TransferLog, Upstream
 from edge.app.publish import Publisher
 from edge.app.transfer import Progress, Transfer, Untold
 from edge.app.withdraw import Foreign, Withdrawer
@@ -37,14 +37,21 @@ class Replicator:
         site: the registry.
         intents: records what is about to be written.
         log: records uploads and where blobs are.
+        staging: keeps what is in memory for the case that we are killed.
         progress: told how artifacts come along, from other threads.
     """
 
     def __init__(
-        self, site: SiteRegistry, intents: IntentLog, log: TransferLog, *, progress: Progress | None = None
+        self,
+        site: SiteRegistry,
+        intents: IntentLog,
+        log: TransferLog,
+        *,
+        staging: Staging,
+        progress: Progress | None = None,
     ) -> None:
         self._site = site
-        self._transfer = Transfer(site, log, progress=progress or Untold())
+        self._transfer = Transfer(site, log, staging, progress=progress or Untold())
         self._publisher = Publisher(site, intents)
         self._withdrawer = Withdrawer(site, intents, log)
         self._writing = threading.Lock()

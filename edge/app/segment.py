@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import time
 
+from edge.app.ports import Staging
+
 SEGMENT_BYTES = 4 * 1024 * 1024
 """The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
-SEGMENT_S = 0.1
-"""The longest that bytes are held: what a kill -9 costs of a transfer, on any link."""
+SEGMENT_S = 1.0
+"""The longest that bytes are held."""
+STAGE_S = 0.02
+"""What a kill -9 costs of a transfer: what is held longer is staged. A fast link fills a segment sooner."""
 
 
 class Segment:
-    """One buffer, filled and emptied again and again: fresh memory for each piece costs more than copying."""
+    """One buffer, used for one blob after the other: fresh memory for each piece costs more than copying."""
 
-    def __init__(self) -> None:
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
         self._buffer = memoryview(bytearray(SEGMENT_BYTES))
+        self._key = ""
+        self._offset = 0
+        self._staged = 0
         self.size_bytes = 0
-        self._since = time.monotonic()
+        self._since = self._staged_at = time.monotonic()
 
     @property
     def held(self) -> memoryview:
         """Show what is here; it holds until the next is added."""
         return self._buffer[: self.size_bytes]
+
+    def begin(self, key: str, offset: int) -> None:
+        """Use it for the blob `key` from `offset` on, and find again what was held there when we were killed."""
+        self._key, self._offset, self.size_bytes = key, offset, 0
+        at, content = self._staging.load(key)
+        self._staged = len(content)
+        if at == offset and len(content) <= SEGMENT_BYTES:
+            self._buffer[: len(content)] = content
+            self.size_bytes = len(content)
+        else:
+            self.clear(offset)
+        self._since = self._staged_at = time.monotonic()
 
     def is_due(self, coming: int) -> bool:
         """Say whether to send on what is here before `coming` bytes are added."""
@@ -30,11 +50,17 @@ class Segment:
 
     def add(self, chunk: bytes) -> None:
         """Take a chunk in; there is room where it was not due."""
+        now = time.monotonic()
         if not self.size_bytes:
-            self._since = time.monotonic()
+            self._since = self._staged_at = now
         self._buffer[self.size_bytes : self.size_bytes + len(chunk)] = chunk
         self.size_bytes += len(chunk)
+        if now - self._staged_at > STAGE_S:
+            self._staging.append(self._key, self._offset, self._buffer[self._staged : self.size_bytes])
+            self._staged, self._staged_at = self.size_bytes, now
 
-    def clear(self) -> None:
-        """Empty it."""
-        self.size_bytes = 0
+    def clear(self, offset: int) -> None:
+        """Empty it: the blob goes on at `offset`."""
+        if self._staged:
+            self._staging.clear(self._key)
+        self._offset, self._staged, self.size_bytes = offset, 0, 0

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from edge.app.landing import Landing
-from edge.app.ports import SiteRegistry, TransferLog, Upstream
+from edge.app.ports import SiteRegistry, Staging, TransferLog, Upstream
 from edge.app.segment import Segment
 from edge.app.workers import Task, Workers, Yields
 from edge.domain.admission import Dossier
@@ -43,12 +43,14 @@ class Transfer:
     Args:
         site: where to.
         log: remembers uploads, and which repository has which blob.
+        staging: keeps what is in memory for the case that we are killed.
         progress: called from the moving threads.
     """
 
-    def __init__(self, site: SiteRegistry, log: TransferLog, *, progress: Progress) -> None:
+    def __init__(self, site: SiteRegistry, log: TransferLog, staging: Staging, *, progress: Progress) -> None:
         self._site = site
         self._log = log
+        self._staging = staging
         self._progress = progress
         self._stop = threading.Event()
         self._workers = Workers()
@@ -103,7 +105,7 @@ class Transfer:
         """Lend the thread's buffer, the same for all that it brings: fresh memory costs more than copying."""
         segment: Segment | None = getattr(self._own, "segment", None)
         if segment is None:
-            segment = self._own.segment = Segment()
+            segment = self._own.segment = Segment(self._staging)
         return segment
 
     def _is_there(self, repository: str, digest: Digest) -> bool:

@@ -57,7 +57,7 @@ def copy(job: Mapping[str, str]) -> None:
         f"central/{name}:{job['tag']}", "central", name, parse_digest(job["digest"]), name, tag=job["tag"]
     )
     journal = Journal.open(Path(job["journal"]))
-    replicator = Replicator(_site(job), journal.intents, journal.transfers)
+    replicator = Replicator(_site(job), journal.intents, journal.transfers, staging=journal.staging)
     try:
         verdict = judge(wanted, upstream, _rules(job))
         if not isinstance(verdict, Admission):

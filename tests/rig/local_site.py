@@ -136,7 +136,7 @@ async def local_site(
     journal = Journal.open(directory / "journal.db")
     registry = choose_registry(directory / "registry", Listener(), wanted=kind)
     await registry.start_private()
-    replicator = Replicator(registry.site, journal.intents, journal.transfers)
+    replicator = Replicator(registry.site, journal.intents, journal.transfers, staging=journal.staging)
     sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
     executor = Executor(

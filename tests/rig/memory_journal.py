@@ -8,12 +8,13 @@ from fleet.reference import Digest
 
 
 class MemoryJournal:
-    """Implements `IntentLog` and `TransferLog`; `history` keeps what was recorded, in order."""
+    """Implements `IntentLog`, `TransferLog` and `Staging`; `history` keeps what was recorded, in order."""
 
     def __init__(self) -> None:
         self.intents: dict[str, dict[str, Digest | None]] = {}
         self.uploads: dict[tuple[str, Digest], str] = {}
         self.blobs: dict[Digest, list[str]] = {}
+        self.staged: dict[str, tuple[int, bytes]] = {}
         self.history: list[tuple[str, str, str]] = []
 
     def intend_put(self, repository: str, references: Mapping[str, Digest]) -> None:
@@ -58,3 +59,13 @@ class MemoryJournal:
 
     def _note(self, what: str, repository: str, references: Collection[str]) -> None:
         self.history += [(what, repository, reference) for reference in references]
+
+    def load(self, key: str) -> tuple[int, bytes]:
+        return self.staged.get(key, (0, b""))
+
+    def append(self, key: str, offset: int, content: memoryview) -> None:
+        at, before = self.staged.get(key, (offset, b""))
+        self.staged[key] = (at, before + bytes(content))
+
+    def clear(self, key: str) -> None:
+        self.staged.pop(key, None)

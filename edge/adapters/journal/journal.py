@@ -10,18 +10,20 @@ from edge.adapters.journal.database import Database, set_aside
 from edge.adapters.journal.editions import Editions
 from edge.adapters.journal.holdings import Holdings
 from edge.adapters.journal.logs import Intents, Transfers
+from edge.adapters.journal.staging import StagingFiles
 from fleet.errors import FleetError
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One file, seen by four users."""
+    """One file, seen by four users, and what is staged beside it."""
 
     database: Database
     state: Holdings
     editions: Editions
     intents: Intents
     transfers: Transfers
+    staging: StagingFiles
     set_aside_to: Path | None = None
     """Where a damaged predecessor went; None where there was none."""
 
@@ -40,7 +42,15 @@ class Journal:
                 raise
             aside = set_aside(path)
             database = Database(path)
-        return cls(database, Holdings(database), Editions(database), Intents(database), Transfers(database), aside)
+        return cls(
+            database,
+            Holdings(database),
+            Editions(database),
+            Intents(database),
+            Transfers(database),
+            StagingFiles(path.with_name("staged")),
+            aside,
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -39,7 +39,7 @@ class Rig:
         self.replicator = self.restarted()
 
     def restarted(self) -> Replicator:
-        self.replicator = Replicator(self.site.site, self.journal, self.journal)
+        self.replicator = Replicator(self.site.site, self.journal, self.journal, staging=self.journal)
         return self.replicator
 
     def publish(self, admitted: Admission, upstream: OciUpstream) -> None:
@@ -205,7 +205,7 @@ class _StoppingAfter(Untold):
 
     def __init__(self, rig: Rig, size_bytes: int) -> None:
         self._left = size_bytes
-        self.replicator = Replicator(rig.site.site, rig.journal, rig.journal, progress=self)
+        self.replicator = Replicator(rig.site.site, rig.journal, rig.journal, staging=rig.journal, progress=self)
 
     def came(self, name: str, size_bytes: int) -> None:
         self._left -= size_bytes

@@ -28,7 +28,7 @@ class World:
 
     @contextmanager
     def replicator(self) -> Iterator[Replicator]:
-        replicator = Replicator(self.site, self.journal, self.journal)
+        replicator = Replicator(self.site, self.journal, self.journal, staging=self.journal)
         try:
             yield replicator
         finally:
