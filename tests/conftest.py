@@ -26,6 +26,7 @@ NEEDS = {
     "needs_grpcurl": ("grpcurl",),
     "needs_go": ("go",),
     "needs_skopeo": ("skopeo",),
+    "needs_toxiproxy": ("toxiproxy",),
 }
 """Which programs a marker stands for."""
 _WANT = "for want of "

@@ -10,8 +10,10 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 """The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
 SEGMENT_S = 1.0
 """The longest that bytes are held."""
-STAGE_S = 0.02
-"""What a kill -9 costs of a transfer: what is held longer is staged. A fast link fills a segment sooner."""
+STAGE_S = 0.005
+"""What a kill -9 costs of a transfer over a slow link: what is held longer is staged."""
+SLOW_BYTES_PER_S = 10_000_000
+"""A stream that brings more is not worth staging: it fills a segment, or brings it again, in half a second."""
 
 
 class Segment:
@@ -55,7 +57,8 @@ class Segment:
             self._since = self._staged_at = now
         self._buffer[self.size_bytes : self.size_bytes + len(chunk)] = chunk
         self.size_bytes += len(chunk)
-        if now - self._staged_at > STAGE_S:
+        waited = now - self._staged_at
+        if waited > STAGE_S and self.size_bytes - self._staged < waited * SLOW_BYTES_PER_S:
             self._staging.append(self._key, self._offset, self._buffer[self._staged : self.size_bytes])
             self._staged, self._staged_at = self.size_bytes, now
 

@@ -17,6 +17,7 @@ from edge.app.segment import SEGMENT_BYTES, Segment
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every chunk be one that took its time."""
     monkeypatch.setattr(segment_module, "STAGE_S", -1.0)
+    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", float("inf"))
 
 
 def begun(directory: Path, key: str = "a@1", offset: int = 0) -> Segment:
