@@ -29,8 +29,8 @@ _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.2
 _SETTLE_S = 2.0
 _POLL_S = 0.02
-_WORTH_ANOTHER = frozenset({"SOURCE_CUT", "SOURCE_UNREACHABLE", "RANGE_IGNORED", "UPLOAD_LOST"})
-_AFRESH = frozenset({"RANGE_IGNORED", "UPLOAD_LOST"})
+_WORTH_ANOTHER = frozenset({"SOURCE_CUT", "SOURCE_UNREACHABLE", "SOURCE_FAILED", "UPLOAD_LOST"})
+_AFRESH = frozenset({"UPLOAD_LOST"})
 _POINTLESS = frozenset({"DIGEST_MISMATCH", "BODY_TRUNCATED", "REGISTRY_FULL"})
 _YIELDED = "TRANSFER_YIELDED"
 
@@ -101,7 +101,7 @@ class Landing:
                 if error.reason == _YIELDED:
                     self._append(segment)
                     return False
-                if error.reason not in _WORTH_ANOTHER or failures >= _ATTEMPTS:
+                if error.reason not in _WORTH_ANOTHER or error.retry_after or failures >= _ATTEMPTS:
                     self._leave(segment)
                     raise
             else:

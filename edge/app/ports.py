@@ -33,8 +33,9 @@ class Upstream(Protocol):
 
         Raises:
             FleetError: UNKNOWN `MANIFEST_ABSENT`; CORRUPT `DIGEST_MISMATCH`; MALFORMED `MANIFEST_TOO_LARGE`
-                past 4 MiB; UNAVAILABLE `SOURCE_UNREACHABLE`; REFUSED `SOURCE_REFUSED` (401, 403);
-                EXHAUSTED `SOURCE_BUSY` (429) with `retry_after`.
+                past 4 MiB; UNAVAILABLE `SOURCE_UNREACHABLE`, `SOURCE_FAILED` (5xx, with `retry_after` where it
+                says so), `SOURCE_REDIRECTS`, `SOURCE_UNTRUSTED`, `SOURCE_CUT`; REFUSED `SOURCE_REFUSED` (401,
+                403); EXHAUSTED `SOURCE_BUSY` (429) with `retry_after`.
         """
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
@@ -43,9 +44,12 @@ class Upstream(Protocol):
     def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> AbstractContextManager[Iterator[bytes]]:
         """Stream a blob from `offset` in chunks of at most 256 KiB; the caller checks the digest.
 
+        Where the source cannot go on from there, what the caller has already comes once more over the link, as
+        empty chunks.
+
         Raises:
-            FleetError: as `manifest`, with `BLOB_ABSENT`; CORRUPT `RANGE_IGNORED` where an offset was not
-                honoured; UNAVAILABLE `SOURCE_CUT` where the connection broke on the way.
+            FleetError: as `manifest`, with `BLOB_ABSENT`; UNAVAILABLE `SOURCE_CUT` where the connection broke on
+                the way.
         """
 
 

@@ -31,11 +31,20 @@ _LONGEST_LIFE_S = 3600.0
 _USED_UP = 0.9  # renew before the end: a layer's request may wait in a queue
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """What a token realm said: at most 64 KiB and one byte of it."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+
 class Fetch(Protocol):
     """A bare GET to another place of the registry's choice; nothing of ours rides along but `headers`."""
 
-    def __call__(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and at most 64 KiB of body."""
+    def __call__(self, url: str, headers: dict[str, str]) -> TokenAnswer:
+        """Ask, and follow no redirect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,9 @@ class Authenticator:
         Threads that were refused the same header share one new one.
 
         Raises:
-            FleetError: REFUSED `SOURCE_REFUSED` where we have nothing to answer with; UNAVAILABLE
-                `SOURCE_UNREACHABLE` where the realm does not answer.
+            FleetError: REFUSED `SOURCE_REFUSED` where we have nothing to answer with, or the realm takes it for
+                nothing; UNAVAILABLE `SOURCE_UNREACHABLE` where the realm does not answer, `SOURCE_FAILED` where it
+                answers with failures; EXHAUSTED `SOURCE_BUSY`.
         """
         key = (repository, actions)
         with self._lock:
@@ -104,10 +114,13 @@ class Authenticator:
             query["service"] = challenge.service
         joint = "&" if urlsplit(challenge.realm).query else "?"
         headers = {"Authorization": basic(credential)} if credential else {}
-        status, body = self._fetch(challenge.realm + joint + urlencode(query), headers)
-        if status != 200:  # noqa: PLR2004 -- OK
-            raise self._voice.of_status(status, subject=self._origin.host, body=body, retry_after=None)
-        return _read_token(body, self._unreadable)
+        told = self._fetch(challenge.realm + joint + urlencode(query), headers)
+        if told.status != 200:  # noqa: PLR2004 -- OK
+            words = b"its token realm: " + told.body
+            raise self._voice.of_status(
+                told.status, subject=self._origin.host, body=words, retry_after=told.retry_after
+            )
+        return _read_token(told.body, self._unreadable)
 
     def _check_realm(self, realm: str) -> None:
         try:
@@ -119,7 +132,7 @@ class Authenticator:
             raise self._voice.refused(self._origin.host, f"its token realm {origin.url} is not to be trusted")
 
     def _unreadable(self, why: str) -> FleetError:
-        return self._voice.unreachable(self._origin.host, f"its token realm answers {why}")
+        return self._voice.failed(self._origin.host, f"its token realm answers {why}")
 
 
 def _read_token(body: bytes, unreadable: Callable[[str], FleetError]) -> _Granted:

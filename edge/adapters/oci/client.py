@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
-from edge.adapters.oci.auth import Authenticator, CredentialFor
+from edge.adapters.oci.auth import Authenticator, CredentialFor, TokenAnswer
 from edge.adapters.oci.endpoint import Endpoint, origin_of
 from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request, discard, read_at_most
 from edge.adapters.oci.failures import Voice
@@ -82,15 +82,17 @@ class Client:
         """
         url = urljoin(self.origin.url, request.path)
         sent = self._auth.header(request.repository, request.actions)
-        response = self._exchange(request, url, sent)
-        if response.status == 401:  # noqa: PLR2004 -- Unauthorized
+        response, is_own = self._exchange(request, url, sent)
+        # Whoever the registry redirects to must not name the realm that gets the registry's password.
+        if response.status == 401 and is_own:  # noqa: PLR2004 -- Unauthorized
             challenges = response.headers.getlist("WWW-Authenticate")
             discard(response)
             header = self._auth.answer(challenges, request.repository, request.actions, refused=sent)
-            response = self._exchange(request, url, header)
+            response, _ = self._exchange(request, url, header)
         return response
 
-    def _exchange(self, request: Request, url: str, authorization: str | None) -> Answer:
+    def _exchange(self, request: Request, url: str, authorization: str | None) -> tuple[Answer, bool]:
+        """Send and follow redirects: `→ the answer, and whether it is the registry's own`."""
         headers = {**AGENT, **(request.headers or {})}
         for _ in range(_MAX_HOPS):
             own = origin_of(url) == self.origin
@@ -98,19 +100,19 @@ class Client:
             response = self._once(request, url, {**headers, **secret})
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location or request.method not in {"GET", "HEAD"}:
-                return response
+                return response, own
             discard(response)
             url = self._follow(url, location)
-        raise self.voice.unreachable(self.origin.host, "too many redirects")
+        raise self.voice.redirects(self.origin.host, f"more than {_MAX_HOPS} redirects")
 
     def _follow(self, url: str, location: str) -> str:
         target = urljoin(url, location)
         try:
             scheme = origin_of(target).scheme
         except FleetError as error:
-            raise self.voice.unreachable(self.origin.host, "it redirects to no address") from error
+            raise self.voice.redirects(self.origin.host, "it redirects to no address") from error
         if self.origin.scheme == "https" and scheme != "https":
-            raise self.voice.unreachable(self.origin.host, "it redirects from https to plain http")
+            raise self.voice.redirects(self.origin.host, "it redirects from https to plain http")
         return target
 
     def _once(self, request: Request, url: str, headers: dict[str, str]) -> Answer:
@@ -138,9 +140,10 @@ class Client:
             except HTTPError as error:
                 raise self.voice.unreachable(self.origin.host, str(error)) from error
 
-    def _fetch_token(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _fetch_token(self, url: str, headers: dict[str, str]) -> TokenAnswer:
         response = self._once(Request("GET", "", ""), url, {**AGENT, **headers})
         try:
-            return response.status, read_at_most(response, _TOKEN_BODY)
+            body = read_at_most(response, _TOKEN_BODY)
+            return TokenAnswer(response.status, body, response.headers.get("Retry-After"))
         finally:
             discard(response)

@@ -20,7 +20,7 @@ class Voice:
     noun: str
 
     def unreachable(self, subject: str, detail: str) -> FleetError:
-        """Nobody answered, or with a failure of their own."""
+        """Nobody answered, or nothing that a registry would say."""
         return FleetError(
             Kind.UNAVAILABLE,
             f"{self.prefix}_UNREACHABLE",
@@ -59,6 +59,27 @@ class Voice:
             retry_after=wait,
         )
 
+    def failed(self, subject: str, detail: str, wait: timedelta | None = None) -> FleetError:
+        """They answered, with a failure of their own."""
+        return FleetError(
+            Kind.UNAVAILABLE,
+            f"{self.prefix}_FAILED",
+            f"the {self.noun} registry answers with failures",
+            subject=subject,
+            detail=detail[:_DETAIL],
+            retry_after=wait,
+        )
+
+    def redirects(self, subject: str, detail: str) -> FleetError:
+        """They send us in a circle, or to where nothing is fetched from."""
+        return FleetError(
+            Kind.UNAVAILABLE,
+            f"{self.prefix}_REDIRECTS",
+            f"the {self.noun} registry redirects in a circle, or to where nothing is fetched from",
+            subject=subject,
+            detail=detail[:_DETAIL],
+        )
+
     def of_status(self, status: int, *, subject: str, body: bytes, retry_after: str | None) -> FleetError:
         """Name an answer that is neither success nor absence."""
         words = f"status {status}: {body[:_DETAIL].decode(errors='replace')}"
@@ -66,7 +87,7 @@ class Voice:
             return self.refused(subject, words)
         if status == 429:  # noqa: PLR2004 -- Too Many Requests
             return self.busy(subject, parse_wait(retry_after))
-        return self.unreachable(subject, words)
+        return self.failed(subject, words, parse_wait(retry_after) if retry_after else None)
 
 
 SOURCE = Voice("SOURCE", "source")

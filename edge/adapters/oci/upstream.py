@@ -5,6 +5,7 @@ Source: OCI distribution specification 1.1, sections "Pull", "Listing Referrers"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of
 
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+_PART = re.compile(r"bytes (\d{1,18})-")
 _MAX_PAGES = 16
 _MAX_REFERRERS = 1000
 
@@ -49,28 +51,35 @@ class OciUpstream:
 
     @contextmanager
     def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
-        """Stream a blob from `offset`."""
+        """Stream a blob from `offset`; where the source begins before it, what comes before is read and dropped."""
         subject = _name(repository, digest)
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        path = f"/v2/{repository}/blobs/{digest}"
-        response = self._client.send(Request("GET", path, repository, headers=headers))
+        response, start = self._from(repository, digest, offset)
         try:
-            self._check_blob(response, offset=offset, subject=subject)
-            yield _chunks(response, subject)
+            chunks = _chunks(response, subject)
+            yield _dropping(chunks, offset - start) if start < offset else chunks
         finally:
             if response.length_remaining:
                 response.close()
             else:
                 discard(response)
 
-    def _check_blob(self, response: Answer, *, offset: int, subject: str) -> None:
+    def _from(self, repository: str, digest: Digest, offset: int) -> tuple[Answer, int]:
+        """Ask for a blob from `offset`, or whole where the source cannot: `→ the answer, and where it begins`."""
+        subject = _name(repository, digest)
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._client.send(Request("GET", f"/v2/{repository}/blobs/{digest}", repository, headers=headers))
         if response.status == 404:  # noqa: PLR2004 -- Not Found
+            discard(response)
             raise FleetError(Kind.UNKNOWN, "BLOB_ABSENT", "the source has no such blob", subject=subject)
         if response.status not in {200, 206} and not (offset and response.status == 416):  # noqa: PLR2004
             raise failure(self._client, response, subject)
-        start = response.headers.get("Content-Range", "")
-        if offset and not (response.status == 206 and start.startswith(f"bytes {offset}-")):  # noqa: PLR2004
-            raise _corrupt("RANGE_IGNORED", "the source does not continue a blob where asked", subject)
+        start = _beginning(response)
+        if start is not None and start <= offset:
+            return response, start
+        response.close()
+        if offset:
+            return self._from(repository, digest, 0)
+        raise self._client.voice.failed(subject, "it answers with a part of a blob that nobody asked for")
 
     def _body(self, response: Answer, subject: str) -> bytes:
         if response.status != 200:  # noqa: PLR2004 -- OK
@@ -130,6 +139,22 @@ def _chunks(response: Answer, subject: str) -> Iterator[bytes]:
             yield chunk
     except (HTTPError, OSError) as error:
         raise _cut(subject, str(error)) from error
+
+
+def _beginning(response: Answer) -> int | None:
+    """Say at which byte of the blob an answer begins; None where it does not tell, or has none of them."""
+    if response.status == 200:  # noqa: PLR2004 -- OK
+        return 0
+    part = _PART.match(response.headers.get("Content-Range", ""))
+    return int(part[1]) if part and response.status == 206 else None  # noqa: PLR2004 -- Partial Content
+
+
+def _dropping(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """Leave out the first `count` bytes, in empty chunks: whoever reads can stop on the way."""
+    for chunk in chunks:
+        dropped = min(count, len(chunk))
+        count -= dropped
+        yield chunk[dropped:]
 
 
 def _name(repository: str, reference: str) -> str:

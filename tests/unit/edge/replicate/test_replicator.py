@@ -129,15 +129,6 @@ def test_a_registry_that_keeps_cut_uploads_gets_the_bytes_as_they_come() -> None
     assert world.source.received < 4_100_000
 
 
-def test_a_source_without_ranges_is_begun_anew() -> None:
-    world = World()
-    image = world.source.add(os.urandom(4_000_000))
-    world.source.breaks = [FleetError(Kind.CORRUPT, "RANGE_IGNORED", "ignored")]
-    world.publish(admission(world.source, REPOSITORY, image, "v1"))
-    assert world.site.head(REPOSITORY, "v1") == image.digest
-    assert world.site.uploads == {}
-
-
 def test_what_cannot_fit_is_refused_before_its_first_byte() -> None:
     world = World()
     world.site.free = 1_000_000

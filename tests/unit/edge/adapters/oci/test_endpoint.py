@@ -15,8 +15,10 @@ from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import Origin, parse_endpoint
 from edge.adapters.oci.failures import SOURCE, parse_wait
 from edge.adapters.oci.upstream import OciUpstream
+from edge.app.ports import Credential
 from fleet.errors import FleetError
-from tests.rig.http_source import Answer, http_source
+from fleet.reference import digest_of
+from tests.rig.http_source import Answer, Asked, http_source
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,28 @@ def test_a_redirect_from_https_to_plain_http_is_not_followed(
             reader = OciUpstream(Client(parse_endpoint(source.url, ca_pem=pem), voice=SOURCE))
             with pytest.raises(FleetError) as caught:
                 reader.manifest("a/b", "v1")
-    assert caught.value.reason == "SOURCE_UNREACHABLE"
+    assert caught.value.reason == "SOURCE_REDIRECTS"
     assert plain.asked == []
+
+
+def test_a_private_registry_may_redirect_to_a_store_of_its_own_authority_without_the_secret(
+    certificate: tuple[ssl.SSLContext, str],
+) -> None:
+    context, pem = certificate
+    login = Credential("puller", "secret")
+    with http_source(lambda _: Answer(200, b"layer"), tls=context) as store:
+
+        def script(asked: Asked) -> Answer:
+            if not asked.authorization:
+                return Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            return Answer(307, headers={"Location": store.url + "/x"})
+
+        with http_source(script, tls=context) as source:
+            endpoint = parse_endpoint(source.url, ca_pem=pem)
+            reader = OciUpstream(Client(endpoint, voice=SOURCE, credential=lambda _: login))
+            with reader.blob("a/b", digest_of(b"layer")) as chunks:
+                assert b"".join(chunks) == b"layer"
+    assert [asked.authorization for asked in store.asked] == [None]
 
 
 @pytest.mark.parametrize(

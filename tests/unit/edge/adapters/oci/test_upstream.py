@@ -125,7 +125,17 @@ def test_redirects_in_a_circle_end() -> None:
 
     with http_source(circle) as source, pytest.raises(FleetError) as caught:
         upstream(source).manifest("a/b", "v1")
-    assert caught.value.reason == "SOURCE_UNREACHABLE"
+    assert (caught.value.kind, caught.value.reason) == (Kind.UNAVAILABLE, "SOURCE_REDIRECTS")
+
+
+def test_a_store_that_it_redirects_to_cannot_name_the_realm_that_gets_the_password() -> None:
+    thief = TokenSource()
+    with http_source(thief) as elsewhere:
+        away = Answer(307, headers={"Location": elsewhere.url + "/v2/x"})
+        with http_source(lambda _: away) as source, pytest.raises(FleetError) as caught:
+            upstream(source).manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_REFUSED"
+    assert [asked.authorization for asked in elsewhere.asked] == [None]
 
 
 @pytest.mark.parametrize(
@@ -134,10 +144,13 @@ def test_redirects_in_a_circle_end() -> None:
         (Answer(404), Kind.UNKNOWN, "MANIFEST_ABSENT"),
         (Answer(403), Kind.REFUSED, "SOURCE_REFUSED"),
         (Answer(429, headers={"Retry-After": "7"}), Kind.EXHAUSTED, "SOURCE_BUSY"),
-        (Answer(500), Kind.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+        (Answer(429), Kind.EXHAUSTED, "SOURCE_BUSY"),
+        (Answer(500), Kind.UNAVAILABLE, "SOURCE_FAILED"),
+        (Answer(400), Kind.UNAVAILABLE, "SOURCE_FAILED"),
+        (Answer(503, headers={"Retry-After": "7"}), Kind.UNAVAILABLE, "SOURCE_FAILED"),
         (Answer(200, b"x" * (4 * 1024 * 1024 + 1)), Kind.MALFORMED, "MANIFEST_TOO_LARGE"),
         (Answer(200, b"x" * 1000, cut=10), Kind.UNAVAILABLE, "SOURCE_CUT"),
-        (Answer(302, headers={"Location": "gopher://x"}), Kind.UNAVAILABLE, "SOURCE_UNREACHABLE"),
+        (Answer(302, headers={"Location": "gopher://x"}), Kind.UNAVAILABLE, "SOURCE_REDIRECTS"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -145,8 +158,38 @@ def test_a_failure_has_its_reason(answer: Answer, kind: Kind, reason: str) -> No
     with http_source(lambda _: answer) as source, pytest.raises(FleetError) as caught:
         upstream(source).manifest("a/b", "v1")
     assert (caught.value.kind, caught.value.reason) == (kind, reason)
-    if reason == "SOURCE_BUSY":
+    if "Retry-After" in answer.headers:
         assert caught.value.retry_after == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(401), "SOURCE_REFUSED"),
+        (Answer(500), "SOURCE_FAILED"),
+        (Answer(429, headers={"Retry-After": "7"}), "SOURCE_BUSY"),
+        (Answer(200, b"no token"), "SOURCE_FAILED"),
+        (Answer(307, headers={"Location": "http://127.0.0.1:1/"}), "SOURCE_FAILED"),
+    ],
+    ids=["refuses", "fails", "is-busy", "babbles", "redirects"],
+)
+def test_a_token_realm_s_failure_has_its_reason(answer: Answer, reason: str) -> None:
+    script = TokenSource()
+    with http_source(lambda _: answer) as realm, http_source(script) as source:
+        script.realm = realm.url + "/token"
+        with pytest.raises(FleetError) as caught:
+            upstream(source).manifest("a/b", "v1")
+    assert caught.value.reason == reason
+    assert (caught.value.retry_after == timedelta(seconds=7)) == (reason == "SOURCE_BUSY")
+
+
+def test_a_token_realm_that_is_not_there_is_a_source_that_is_unreachable() -> None:
+    script = TokenSource()
+    with http_source(script) as realm:
+        script.realm = realm.url + "/token"
+    with http_source(script) as source, pytest.raises(FleetError) as caught:
+        upstream(source).manifest("a/b", "v1")
+    assert caught.value.reason == "SOURCE_UNREACHABLE"
 
 
 def test_nobody_there_is_a_source_that_is_unreachable() -> None:
@@ -182,15 +225,35 @@ def test_a_blob_goes_on_from_an_offset(blob_from: Callable[[Script, int], bytes]
     assert blob_from(script, 4) == b"456789"
 
 
+def part(start: int, *, end: int = 9) -> Answer:
+    return Answer(206, b"0123456789"[start : end + 1], {"Content-Range": f"bytes {start}-{end}/10"})
+
+
 @pytest.mark.parametrize(
     "answer",
-    [Answer(200, b"0123456789"), Answer(206, b"0", {"Content-Range": "bytes 0-0/10"}), Answer(416)],
-    ids=["whole", "elsewhere", "refused"],
+    [Answer(200, b"0123456789"), part(2), part(6), Answer(206, b"456789"), Answer(416)],
+    ids=["ignored", "early", "late", "unsaid", "refused"],
 )
-def test_an_offset_that_is_not_honoured_is_an_error(blob_from: Callable[[Script, int], bytes], answer: Answer) -> None:
-    with pytest.raises(FleetError) as caught:
-        blob_from(lambda _: answer, 4)
-    assert caught.value.reason == "RANGE_IGNORED"
+def test_a_source_that_does_not_go_on_where_asked_is_read_from_before_there(
+    blob_from: Callable[[Script, int], bytes], answer: Answer
+) -> None:
+    def script(asked: Asked) -> Answer:
+        return answer if "Range" in asked.headers else Answer(200, b"0123456789")
+
+    assert blob_from(script, 4) == b"456789"
+
+
+def test_a_part_that_nobody_asked_for_is_not_taken_for_the_whole(blob_from: Callable[[Script, int], bytes]) -> None:
+    for offset in (0, 4):
+        with pytest.raises(FleetError) as caught:
+            blob_from(lambda _: part(6), offset)
+        assert caught.value.reason == "SOURCE_FAILED"
+
+
+def test_what_is_dropped_can_be_stopped(blob_from: Callable[[Script, int], bytes]) -> None:
+    whole = Answer(200, bytes(1_000_000))
+    with http_source(lambda _: whole) as source, upstream(source).blob("a/b", SUBJECT, offset=999_999) as chunks:
+        assert next(chunks) == b""
 
 
 def test_a_blob_that_breaks_off_says_so(blob_from: Callable[[Script, int], bytes]) -> None:
