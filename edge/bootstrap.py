@@ -286,8 +286,8 @@ class _Site:
         if is_revoked and self._settings.on_revoked == "stop":
             self.exiled.set()
 
-    def _issue(self, source: str) -> Credential | None:
-        return self.credentials.issue(source) if self.credentials else None
+    def _issue(self, source: str, refused: Credential | None) -> Credential | None:
+        return self.credentials.issue(source, refused) if self.credentials else None
 
     def _on_change(self) -> None:
         self.status_due.set()

@@ -6,34 +6,64 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from edge.app.ground_control import Link, SourceCredential
+from edge.app.ground_control import SourceCredential
 from edge.app.ports import Credential
 from fleet.errors import FleetError, Kind
 
 ANSWER_S = 25.0
 KEPT_S = 30.0
-"""How long one answer serves: many repositories ask at once, and a refused one is asked for anew soon."""
+"""How long one answer serves: many repositories ask at once."""
+RENEWED_S = 2.0
+"""How old an answer must be to be asked for anew because the source refused it: a wrong one is refused often."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    credential: Credential
+    asked_at: float
+
+    def is_younger_than(self, age_s: float, now: float) -> bool:
+        return now - self.asked_at < age_s
+
+
+class Issuer(Protocol):
+    """What is asked of a link to Ground Control."""
+
+    async def source_credential(self, source: str) -> SourceCredential:
+        """Ask for a credential to pull with."""
 
 
 class Credentials:
     """Asks on the event loop what threads want to know."""
 
-    def __init__(self, link: Callable[[], Link | None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        link: Callable[[], Issuer | None],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._link = link
         self._loop = loop
-        self._kept: dict[str, tuple[Credential, float]] = {}
+        self._monotonic = monotonic
+        self._kept: dict[str, _Kept] = {}
 
-    def issue(self, source: str) -> Credential | None:
+    def issue(self, source: str, refused: Credential | None = None) -> Credential | None:
         """Get a source's credential, from a thread; None where it is anonymous.
+
+        Where the source has just refused one that is still kept, it is asked for anew.
 
         Raises:
             FleetError: UNAVAILABLE `CREDENTIAL_UNAVAILABLE` without a link; what Ground Control says.
         """
-        kept = self._kept.get(source)
-        if kept is None or kept[1] <= time.monotonic():
-            kept = self._kept[source] = (self._ask(source), time.monotonic() + KEPT_S)
-        credential = kept[0]
+        kept, now = self._kept.get(source), self._monotonic()
+        life_s = RENEWED_S if kept and kept.credential == refused else KEPT_S
+        if kept is None or not kept.is_younger_than(life_s, now):
+            kept = self._kept[source] = _Kept(self._ask(source), now)
+        credential = kept.credential
         return credential if credential.username or credential.bearer else None
 
     def _ask(self, source: str) -> Credential:

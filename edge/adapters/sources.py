@@ -7,24 +7,19 @@ stay in memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from typing import TypeVar
+from collections.abc import Callable
 
+from edge.adapters.mirrors import Mirrored
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import parse_endpoint
 from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.ports import Credential, Upstream
-from edge.domain.content import Descriptor, RawManifest
 from fleet import resources
 from fleet.errors import FleetError, Kind
-from fleet.reference import Digest
 
-T = TypeVar("T")
-
-Issue = Callable[[str], Credential | None]
-"""`source name → credential`, asked from threads; None for anonymous."""
+Issue = Callable[[str, Credential | None], Credential | None]
+"""`source name, the credential that it has just refused → credential`, asked from threads; None for anonymous."""
 
 
 class SourceRegistries:
@@ -51,7 +46,8 @@ class SourceRegistries:
 
     def _connect(self, name: str, source: resources.Source) -> Upstream:
         addresses = (source.address, *source.mirrors)
-        return _Mirrored(tuple(OciUpstream(self._client(name, source, address)) for address in addresses))
+        upstreams = [OciUpstream(self._client(name, source, address)) for address in addresses]
+        return Mirrored(upstreams) if source.mirrors else upstreams[0]
 
     def _client(self, name: str, source: resources.Source, address: str) -> Client:
         bare = address.partition("://")[2] or address
@@ -60,51 +56,12 @@ class SourceRegistries:
             text = "the source wants plain http, which this site does not allow: start it with --allow-plain-http HOST"
             raise FleetError(Kind.MALFORMED, "PLAINTEXT_REFUSED", text, subject=bare)
         endpoint = parse_endpoint(address, ca_pem=source.ca_pem, plaintext=plain)
-        if not source.needs_credential:
+        # The credential is the address's own: a mirror is asked without it.
+        if not source.needs_credential or address != source.address:
             return Client(endpoint, voice=SOURCE)
-        return Client(endpoint, voice=SOURCE, credential=lambda _repository: self._issue(name))
-
-
-class _Mirrored:
-    """A source and its mirrors as one: the next is asked where one does not answer. Digests keep all of them honest."""
-
-    def __init__(self, upstreams: tuple[OciUpstream, ...]) -> None:
-        self._upstreams = upstreams
-
-    def manifest(self, repository: str, reference: str) -> RawManifest:
-        return self._first(lambda upstream: upstream.manifest(repository, reference))
-
-    def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
-        return self._first(lambda upstream: upstream.referrers(repository, digest))
-
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> AbstractContextManager[Iterator[bytes]]:
-        def opened(upstream: OciUpstream) -> AbstractContextManager[Iterator[bytes]]:
-            stack = ExitStack()
-            chunks = stack.enter_context(upstream.blob(repository, digest, offset=offset))
-            return _Entered(stack, chunks)
-
-        return self._first(opened)
-
-    def _first(self, ask: Callable[[OciUpstream], T]) -> T:
-        *others, last = self._upstreams
-        for upstream in others:
-            try:
-                return ask(upstream)
-            except FleetError as error:
-                if error.kind is not Kind.UNAVAILABLE:
-                    raise
-        return ask(last)
-
-
-class _Entered(AbstractContextManager[Iterator[bytes]]):
-    """A blob that answers already, so that the choice of a mirror is made before the first byte is used."""
-
-    def __init__(self, stack: ExitStack, chunks: Iterator[bytes]) -> None:
-        self._stack = stack
-        self._chunks = chunks
-
-    def __enter__(self) -> Iterator[bytes]:
-        return self._chunks
-
-    def __exit__(self, *raised: object) -> None:
-        self._stack.close()
+        return Client(
+            endpoint,
+            voice=SOURCE,
+            credential=lambda _repository: self._issue(name, None),
+            renewed=lambda refused: self._issue(name, refused),
+        )

@@ -56,6 +56,7 @@ def http_source(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterato
         def handle_any(self) -> None:
             asked = Asked(self.command, self.path, dict(self.headers))
             source.asked.append(asked)
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = script(asked)
             self.send_response(answer.status)
             for name, value in answer.headers.items():

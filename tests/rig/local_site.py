@@ -137,7 +137,7 @@ async def local_site(
     registry = choose_registry(directory / "registry", Listener(), wanted=kind)
     await registry.start_private()
     replicator = Replicator(registry.site, journal.intents, journal.transfers, staging=journal.staging)
-    sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
+    sources = SourceRegistries(lambda *_: None, plain_hosts=frozenset(plain_hosts))
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
     executor = Executor(
         replicator, lambda: registry.site, journal.editions, sources, enforced, progress=ProgressBoard()

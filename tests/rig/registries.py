@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,8 +148,10 @@ def index_manifest(children: dict[str, RawManifest]) -> RawManifest:
 
 
 @contextmanager
-def running_central(directory: Path, *, login: Credential | None = None, port: int = 0) -> Iterator[Central]:
-    """Run a Distribution of its own on `directory`, with htpasswd where there is a login."""
+def running_central(
+    directory: Path, *, login: Credential | None = None, port: int = 0, auth: Mapping[str, object] | None = None
+) -> Iterator[Central]:
+    """Run a Distribution of its own on `directory`, with htpasswd or `auth` where there is a login."""
     program = programs.find("registry")
     assert program is not None, "the registry program is missing: make tools"
     directory.mkdir(parents=True, exist_ok=True)
@@ -160,7 +162,9 @@ def running_central(directory: Path, *, login: Credential | None = None, port: i
         "http": {"addr": f"127.0.0.1:{port}", "secret": "central"},
         "validation": {"manifests": {"indexes": {"platforms": "none"}}},
     }
-    if login:
+    if auth:
+        configuration["auth"] = auth
+    elif login:
         hashed = bcrypt.hashpw(login.password.encode(), bcrypt.gensalt(4)).decode()
         (directory / "htpasswd").write_text(f"{login.username}:{hashed}\n")
         configuration["auth"] = {"htpasswd": {"realm": "central", "path": str(directory / "htpasswd")}}

@@ -21,10 +21,13 @@ from edge.adapters.oci.challenge import Challenge, parse_challenges
 from edge.adapters.oci.endpoint import Origin, origin_of
 from edge.adapters.oci.failures import Voice
 from edge.app.ports import Credential
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
 
 CredentialFor = Callable[[str], Credential | None]
-"""`repository → Credential`, asked again whenever one is refused; None for what anybody may read."""
+"""`repository → Credential`; None for what anybody may read."""
+
+Renewed = Callable[[Credential], Credential | None]
+"""`credential that was just refused → the one that is in force now`: the same where it was not replaced."""
 
 _DEFAULT_LIFE_S = 60.0
 _LONGEST_LIFE_S = 3600.0
@@ -61,9 +64,12 @@ def basic(credential: Credential) -> str:
 class Authenticator:
     """What one registry has granted us, by repository; safe to use from many threads."""
 
-    def __init__(self, origin: Origin, credential: CredentialFor, fetch: Fetch, *, voice: Voice) -> None:
+    def __init__(
+        self, origin: Origin, credential: CredentialFor, fetch: Fetch, *, voice: Voice, renewed: Renewed
+    ) -> None:
         self._origin = origin
         self._credential = credential
+        self._renewed = renewed
         self._fetch = fetch
         self._voice = voice
         self._granted: dict[tuple[str, str], _Granted] = {}
@@ -90,14 +96,30 @@ class Authenticator:
             if current is not None and current != refused:
                 return current
             self._granted.pop(key, None)
-            granted = self._grant(parse_challenges(challenges), repository, actions)
-            if granted.header == refused:
-                raise self._voice.refused(self._origin.host, "the same credential was just refused")
-            self._granted[key] = granted
+            granted = self._granted[key] = self._grant_other(parse_challenges(challenges), *key, refused=refused)
             return granted.header
 
-    def _grant(self, challenges: list[Challenge], repository: str, actions: str) -> _Granted:
+    def _grant_other(
+        self, challenges: list[Challenge], repository: str, actions: str, *, refused: str | None
+    ) -> _Granted:
+        """Turn our credential into another header than the refused one; a refused credential is renewed, once."""
         credential = self._credential(repository)
+        try:
+            return self._other(self._grant(challenges, credential, repository, actions), refused)
+        except FleetError as error:
+            newer = self._renewed(credential) if credential and error.kind is Kind.REFUSED else None
+            if newer is None or newer == credential:
+                raise
+        return self._other(self._grant(challenges, newer, repository, actions), refused)
+
+    def _other(self, granted: _Granted, refused: str | None) -> _Granted:
+        if granted.header == refused:
+            raise self._voice.refused(self._origin.host, "the same credential was just refused")
+        return granted
+
+    def _grant(
+        self, challenges: list[Challenge], credential: Credential | None, repository: str, actions: str
+    ) -> _Granted:
         if credential and credential.bearer:
             return _Granted(f"Bearer {credential.bearer}", time.monotonic() + _LONGEST_LIFE_S)
         for challenge in challenges:

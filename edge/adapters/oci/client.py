@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
-from edge.adapters.oci.auth import Authenticator, CredentialFor, TokenAnswer
+from edge.adapters.oci.auth import Authenticator, CredentialFor, Renewed, TokenAnswer
 from edge.adapters.oci.endpoint import Endpoint, origin_of
 from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request, discard, read_at_most
 from edge.adapters.oci.failures import Voice
@@ -21,6 +21,8 @@ from fleet.errors import FleetError
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS = 5
+_ANSWERS = 2
+"""Challenges of one request that are answered: one when what let us in ran out, one when it was replaced."""
 _TOKEN_BODY = 64 * 1024
 _TIMEOUT = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
 
@@ -36,6 +38,7 @@ class Client:
     Args:
         endpoint: where it is.
         credential: asked when the registry wants one.
+        renewed: asked when the registry refuses one.
         voice: how its failures are called.
         connections: how many are kept; as many as there are threads.
         timeout: for connecting, and between two reads.
@@ -47,6 +50,7 @@ class Client:
         *,
         voice: Voice,
         credential: CredentialFor = anonymous,
+        renewed: Renewed = lambda refused: refused,
         connections: int = 8,
         timeout: urllib3.Timeout = _TIMEOUT,
     ) -> None:
@@ -54,7 +58,7 @@ class Client:
         self.voice = voice
         self._endpoint = endpoint
         self._pool = partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout)
-        self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice)
+        self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice, renewed=renewed)
 
     # Made when first used: loading the public authorities takes 20 ms and megabytes.
 
@@ -81,15 +85,27 @@ class Client:
             FleetError: as the voice calls it, where there is no answer or no way in.
         """
         url = urljoin(self.origin.url, request.path)
-        sent = self._auth.header(request.repository, request.actions)
+        sent = self._authorization(request)
         response, is_own = self._exchange(request, url, sent)
-        # Whoever the registry redirects to must not name the realm that gets the registry's password.
-        if response.status == 401 and is_own:  # noqa: PLR2004 -- Unauthorized
+        for _ in range(_ANSWERS):
+            # Whoever the registry redirects to must not name the realm that gets the registry's password.
+            if response.status != 401 or not is_own:  # noqa: PLR2004 -- Unauthorized
+                break
             challenges = response.headers.getlist("WWW-Authenticate")
             discard(response)
-            header = self._auth.answer(challenges, request.repository, request.actions, refused=sent)
-            response, _ = self._exchange(request, url, header)
+            sent = self._auth.answer(challenges, request.repository, request.actions, refused=sent)
+            if not request.is_repeatable:
+                raise self.voice.failed(self.origin.host, "what let us in ran out while a request was on its way")
+            response, is_own = self._exchange(request, url, sent)
         return response
+
+    def _authorization(self, request: Request) -> str | None:
+        """Say what to send; for a body that can be sent only once, what lets us in is fetched before."""
+        known = self._auth.header(request.repository, request.actions)
+        if known is None and not request.is_repeatable:
+            discard(self.send(Request("GET", request.path, request.repository, request.actions)))
+            known = self._auth.header(request.repository, request.actions)
+        return known
 
     def _exchange(self, request: Request, url: str, authorization: str | None) -> tuple[Answer, bool]:
         """Send and follow redirects: `→ the answer, and whether it is the registry's own`."""

@@ -32,6 +32,11 @@ class Request:
     body: bytes | memoryview | Iterator[bytes] | None = None
     """An iterator is sent once, with the Content-Length among the headers."""
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Say whether the body is still there after it was sent."""
+        return not isinstance(self.body, Iterator)
+
 
 class Answer(Protocol):
     """An answer whose body is yet to be read; urllib3's are such."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
+from edge.adapters.oci.auth import basic
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import parse_endpoint
+from edge.adapters.oci.exchange import Request, discard
 from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.ports import Credential
@@ -103,6 +106,96 @@ def test_a_credential_that_is_refused_is_not_sent_again_and_again() -> None:
     assert (caught.value.kind, caught.value.reason) == (Kind.REFUSED, "SOURCE_REFUSED")
     assert len(source.asked) == 2
     assert "secret" not in str(caught.value) + caught.value.detail
+
+
+@dataclass
+class Issuer:
+    """Whoever knows the credential: gives `kept` until one is refused."""
+
+    kept: Credential
+    current: Credential
+    renewals: int = 0
+
+    def renewed(self, refused: Credential) -> Credential:
+        self.renewals += 1
+        self.kept = self.current
+        return self.kept
+
+    def upstream(self, source: HttpSource) -> OciUpstream:
+        endpoint = parse_endpoint(source.url, plaintext=True)
+        return OciUpstream(Client(endpoint, voice=SOURCE, credential=lambda _: self.kept, renewed=self.renewed))
+
+
+class PasswordSource:
+    """Takes one password: by Basic itself, or at its own `/token` for a token that ends with the password."""
+
+    def __init__(self, *, by_token: bool) -> None:
+        self.by_token = by_token
+        self.login = LOGIN
+
+    def __call__(self, asked: Asked) -> Answer:
+        valid = basic(self.login)
+        if asked.path.startswith("/token"):
+            answer = json.dumps({"token": self.login.password, "expires_in": 300}).encode()
+            return Answer(200, answer) if asked.authorization == valid else Answer(401)
+        if asked.authorization == (f"Bearer {self.login.password}" if self.by_token else valid):
+            return MANIFEST
+        bearer = f'Bearer realm="http://{asked.headers["Host"]}/token",service="s"'
+        return Answer(401, headers={"WWW-Authenticate": bearer if self.by_token else 'Basic realm="r"'})
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["basic", "token"])
+@pytest.mark.parametrize("is_known", [False, True], ids=["at-first", "under-way"])
+def test_a_credential_that_was_replaced_is_picked_up_within_the_request(by_token: bool, is_known: bool) -> None:
+    script, other = PasswordSource(by_token=by_token), Credential("puller", "another")
+    issuer = Issuer(LOGIN, LOGIN)
+    with http_source(script) as source:
+        reader = issuer.upstream(source)
+        if is_known:
+            reader.manifest("a/b", "v1")
+        script.login = issuer.current = other
+        assert reader.manifest("a/b", "v1").raw == RAW
+        assert reader.manifest("a/b", "v1").raw == RAW
+    assert issuer.renewals == 1
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["basic", "token"])
+def test_a_credential_that_stays_wrong_ends_as_refused(by_token: bool) -> None:
+    script, wrong = PasswordSource(by_token=by_token), Credential("puller", "wrong")
+    issuer = Issuer(wrong, wrong)
+    with http_source(script) as source:
+        for renewals in (1, 2):
+            with pytest.raises(FleetError) as caught:
+                issuer.upstream(source).manifest("a/b", "v1")
+            assert (caught.value.kind, caught.value.reason) == (Kind.REFUSED, "SOURCE_REFUSED")
+            assert issuer.renewals == renewals
+    assert len(source.asked) <= 8
+
+
+def test_what_can_be_sent_only_once_is_sent_when_there_is_a_token() -> None:
+    script = TokenSource()
+    sent: list[bool] = []
+
+    def body() -> Iterator[bytes]:
+        sent.append(True)
+        yield b"layer"
+
+    with http_source(script) as source:
+        client = Client(parse_endpoint(source.url, plaintext=True), voice=SOURCE, credential=lambda _: LOGIN)
+
+        def send() -> int:
+            request = Request("POST", "/v2/x", "a/b", headers={"Content-Length": "5"}, body=body())
+            answer = client.send(request)
+            discard(answer)
+            return answer.status
+
+        assert (send(), sent) == (200, [True])
+        script.valid = "token-2"
+        with pytest.raises(FleetError) as caught:
+            send()
+        assert caught.value.reason == "SOURCE_FAILED"
+        assert (send(), sent) == (200, [True] * 3)
+        client.close()
 
 
 def test_a_secret_does_not_follow_a_redirect_to_another_host() -> None:

@@ -1,0 +1,146 @@
+"""Sources that err while a layer comes, at a site of every kind: what is served is whole, what came is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from edge.adapters.oci.client import Client
+from edge.adapters.oci.endpoint import parse_endpoint
+from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.upstream import OciUpstream
+from edge.app.ports import Credential
+from edge.domain.content import Image, RawManifest, read_manifest
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest, digest_of
+from tests.contract.registry.test_replication import Rig
+from tests.rig.cutting_proxy import cutting_proxy
+from tests.rig.dossiers import admission
+from tests.rig.http_source import Answer, Asked, http_source
+from tests.rig.registries import Central, RunningSite, running_central
+from tests.rig.token_realm import token_realm
+
+MIB = 1024 * 1024
+LOGIN = Credential("puller", "secret")
+
+
+@pytest.fixture
+def rig(opened: RunningSite) -> Iterator[Rig]:
+    rig = Rig(opened)
+    yield rig
+    rig.replicator.close()
+
+
+def reader(url: str) -> OciUpstream:
+    return OciUpstream(Client(parse_endpoint(url, plaintext=True), voice=SOURCE, credential=lambda _: LOGIN))
+
+
+def layer_of(image: RawManifest) -> Digest:
+    read = read_manifest(image.raw, image.media_type)
+    assert isinstance(read, Image)
+    return read.layers[0].digest
+
+
+@dataclass
+class IllSource:
+    """The central registry's manifests, and one layer as each request in turn is told to answer."""
+
+    central: Central
+    layer: bytes
+    answers: list[Answer]
+    ranges: list[str] = field(default_factory=list)
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path.endswith(f"/blobs/{digest_of(self.layer)}"):
+            self.ranges.append(asked.headers.get("Range", ""))
+            return self.answers.pop(0)
+        got = self.central.request(asked.method, asked.path, Accept=asked.headers.get("Accept", "*/*"))
+        return Answer(got.status, got.data, {"Content-Type": got.headers.get("Content-Type", "")})
+
+
+def rest(layer: bytes, start: int, **headers: str) -> Answer:
+    return Answer(206, layer[start:], {"Content-Range": f"bytes {start}-{len(layer) - 1}/{len(layer)}", **headers})
+
+
+def test_a_source_that_ignores_range_never_takes_an_upload_backward(
+    rig: Rig, central: Central, repository: str
+) -> None:
+    layer = os.urandom(4 * MIB)
+    image = central.push_image(repository, layers=(layer,))
+    ill = IllSource(central, layer, [Answer(200, layer, cut=2 * MIB), Answer(200, layer, cut=MIB), Answer(200, layer)])
+    with http_source(ill) as source:
+        upstream = reader(source.url)
+        rig.publish(admission(upstream, repository, image, "v1"), upstream)
+    assert rig.head(repository, "v1") == image.digest
+    starts = [int(asked.removeprefix("bytes=").rstrip("-") or 0) for asked in ill.ranges]
+    assert starts == sorted(starts)
+    assert starts[1] >= MIB
+    assert starts[2] >= 2 * MIB
+
+
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["one-run", "restarted"])
+def test_a_layer_that_changes_under_way_is_refused_and_begun_afresh(
+    rig: Rig, central: Central, repository: str, is_restarted: bool
+) -> None:
+    layer = os.urandom(4 * MIB)
+    image = central.push_image(repository, layers=(layer,))
+    other = os.urandom(4 * MIB)
+    fail = Answer(503, headers={"Retry-After": "1"})
+    cut = Answer(200, other, {"ETag": '"other"'}, cut=2 * MIB)
+    ill = IllSource(central, layer, [cut, fail])
+    with http_source(ill) as source:
+        upstream = reader(source.url)
+        admitted = admission(upstream, repository, image, "v1")
+        with pytest.raises(FleetError) as caught:
+            rig.publish(admitted, upstream)
+        assert caught.value.reason == "SOURCE_FAILED"
+        assert list(rig.journal.uploads) != []
+        if is_restarted:
+            rig.replicator.close()
+            rig.restarted()
+        have = int(ill.ranges[1].removeprefix("bytes=").rstrip("-"))
+        ill.answers = [rest(layer, have, ETag='"right"')]
+        with pytest.raises(FleetError) as caught:
+            rig.publish(admitted, upstream)
+        assert (caught.value.kind, caught.value.reason) == (Kind.CORRUPT, "DIGEST_MISMATCH")
+        assert rig.journal.uploads == {}
+        assert not rig.site.site.has_blob(repository, digest_of(layer))
+        ill.answers = [Answer(200, layer)]
+        rig.publish(admitted, upstream)
+    assert ill.ranges[-1] == ""
+    assert rig.head(repository, "v1") == image.digest
+
+
+def test_a_token_that_ends_while_a_layer_comes_is_replaced_and_the_layer_goes_on(
+    rig: Rig, repository: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("token")
+    layer = os.urandom(6 * MIB)
+    with (
+        token_realm(directory, LOGIN, life_s=1.0, says_s=300) as realm,
+        running_central(directory / "open") as seeded,
+    ):
+        (directory / "guarded").mkdir()
+        (directory / "guarded" / "data").symlink_to(seeded.directory / "data")
+        image = seeded.push_image(repository, layers=(layer,))
+        with running_central(directory / "guarded", auth=realm.auth) as guarded, cutting_proxy(guarded.url) as link:
+            upstream = reader(link.url)
+            admitted = admission(upstream, repository, image, "v1")
+            begun, link.bytes_per_s = link.received, 2 * MIB
+
+            def loses() -> bool:
+                """Cut once, in mid-layer, when the token that let it begin is of no use any more."""
+                is_due = link.received - begun > MIB and time.monotonic() > realm.ends[-1] + 1
+                if is_due:
+                    link.loses = lambda: False
+                return is_due
+
+            link.loses = loses
+            rig.publish(admitted, upstream)
+            assert link.received - begun < 7 * MIB
+            assert len(realm.ends) >= 2
+    assert rig.head(repository, "v1") == image.digest
