@@ -19,6 +19,7 @@ from edge.adapters.credentials import Credentials
 from edge.adapters.ground_control import BridgedGroundControl
 from edge.adapters.journal.journal import Journal
 from edge.adapters.machine import LocalMachine
+from edge.adapters.oci.proxy import Proxies, parse_proxy
 from edge.adapters.registry.choose import External, choose_registry
 from edge.adapters.registry.listener import parse_listener
 from edge.adapters.sources import SourceRegistries
@@ -212,6 +213,15 @@ def _registry(settings: Settings, home: Home) -> SupervisedRegistry:
     return choose_registry(home.registry, listener, wanted=settings.registry, external=external)
 
 
+def _proxies(settings: Settings) -> Proxies:
+    return Proxies(
+        https=parse_proxy(settings.https_proxy) if settings.https_proxy else None,
+        http=parse_proxy(settings.http_proxy) if settings.http_proxy else None,
+        only=settings.proxy_hosts,
+        but=settings.no_proxy,
+    )
+
+
 def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0]
 
@@ -256,7 +266,9 @@ class _Site:
             staging=self._journal.staging,
             progress=self.progress,
         )
-        sources = SourceRegistries(self._issue, plain_hosts=frozenset(self._settings.allow_plain_http))
+        sources = SourceRegistries(
+            self._issue, plain_hosts=frozenset(self._settings.allow_plain_http), proxies=_proxies(self._settings)
+        )
         executor = Executor(
             self._replicator,
             lambda: self._registry.site,

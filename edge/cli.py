@@ -65,6 +65,10 @@ def run(
     allow_plain_http: Annotated[
         list[str] | None, _option("Host of a source that may be spoken to over plain http; may be repeated.")
     ] = None,
+    proxy: Annotated[str | None, _option("Proxy to all sources; with a password, rather SATELLITE_PROXY.")] = None,
+    proxy_hosts: Annotated[
+        list[str] | None, typer.Option("--proxy-host", help="Host that alone is reached through it; may be repeated.")
+    ] = None,
     spiffe_endpoint_socket: Annotated[str | None, _option("SPIRE's Workload API, unix:///path.")] = None,
     ground_control: Annotated[str | None, _option("Ground Control's fleet listener, host:port. [as joined]")] = None,
     ground_control_id: Annotated[str | None, _option("Ground Control's exact SPIFFE ID. [as joined]")] = None,
@@ -81,6 +85,8 @@ def run(
         listen=listen,
         site_plaintext=site_plaintext,
         allow_plain_http=tuple(allow_plain_http) if allow_plain_http else None,
+        proxy=proxy,
+        proxy_hosts=tuple(proxy_hosts) if proxy_hosts else None,
         spiffe_endpoint_socket=spiffe_endpoint_socket,
         ground_control=ground_control,
         ground_control_id=ground_control_id,

@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from edge.adapters.oci.proxy import parse_proxy
 from edge.settings import Settings
 from fleet.errors import FleetError, malformed
 from fleet.identity import GroundControlId, parse_id
 
 PREFIX = "SATELLITE_"
+_SECRETS = {("proxy",), ("registry_password",)}
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}\Z")
 
 
@@ -58,6 +60,15 @@ def _names(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _proxy(secret: SecretStr) -> SecretStr:
+    try:
+        if secret.get_secret_value():
+            parse_proxy(secret.get_secret_value())
+    except FleetError as error:
+        raise ValueError(error.text) from None
+    return secret
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
@@ -85,6 +96,11 @@ class Environment(BaseSettings):
     """Serve plain http beyond loopback."""
     allow_plain_http: Names = ()
     """Hosts of sources, `host[:port]`, that may be spoken to over plain http, separated by commas."""
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] = SecretStr("")
+    """Proxy to all sources, `http[s]://[user:password@]host:port`. Nothing: HTTPS_PROXY and HTTP_PROXY, as usual."""
+    proxy_hosts: Names = ()
+    """Hosts, `host[:port]`, that alone are reached through the proxy, separated by commas; loopback too, where it is
+    named. Nothing: all but loopback and what NO_PROXY names."""
     spiffe_endpoint_socket: Annotated[str, AfterValidator(_socket)] = ""
     """SPIRE's Workload API, `unix:///path`. Nothing: the identity comes from joining."""
     ground_control: Address = ""
@@ -100,7 +116,26 @@ class Environment(BaseSettings):
         """Say the same as a plain value."""
         found = self.model_dump()
         found["registry_password"] = self.registry_password.get_secret_value()
+        own = found.pop("proxy").get_secret_value()
+        found["https_proxy"] = own or _usual_proxy("HTTPS_PROXY")
+        found["http_proxy"] = own or _usual_proxy("HTTP_PROXY")
+        found["no_proxy"] = _names(_usual("NO_PROXY"))
         return Settings(**found)
+
+
+def _usual(variable: str) -> str:
+    """Read a variable that all programs share; the lower-case spelling wins, as it does elsewhere."""
+    return os.environ.get(variable.lower()) or os.environ.get(variable, "")
+
+
+def _usual_proxy(variable: str) -> str:
+    value = _usual(variable)
+    try:
+        if value:
+            parse_proxy(value)
+    except FleetError as error:
+        raise malformed("SETTING_INVALID", f"{variable}: {error.text}") from None  # never what is in it
+    return value
 
 
 def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - options as typer parsed them
@@ -115,6 +150,8 @@ def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - options as type
         first = error.errors(include_url=False)[0]
         variable = PREFIX + "_".join(str(part) for part in first["loc"][:1]).upper()
         text = f"{variable}: {str(first['msg']).removeprefix('Value error, ')}"
+        if first["loc"][:1] in _SECRETS:
+            raise malformed("SETTING_INVALID", text) from None
         raise malformed("SETTING_INVALID", text, subject=str(first.get("input", ""))[:120]) from error
     settings = environment.settings()
     if bool(settings.ground_control) != bool(settings.ground_control_id):

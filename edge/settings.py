@@ -25,6 +25,10 @@ class Settings:
     listen: str = "127.0.0.1:5050"
     site_plaintext: bool = False
     allow_plain_http: tuple[str, ...] = ()
+    https_proxy: str = field(default="", repr=False)
+    http_proxy: str = field(default="", repr=False)
+    no_proxy: tuple[str, ...] = ()
+    proxy_hosts: tuple[str, ...] = ()
     spiffe_endpoint_socket: str = ""
     ground_control: str = ""
     ground_control_id: str = ""
@@ -42,9 +46,9 @@ def from_json(text: str) -> Settings:
     """Read what `to_json` wrote."""
     found: dict[str, Any] = json.loads(text)
     ca = found.pop("registry_ca")
+    found.update({name: tuple(found[name]) for name in ("allow_plain_http", "no_proxy", "proxy_hosts")})
     return Settings(
         data_dir=Path(found.pop("data_dir")),
         registry_ca=Path(ca) if ca else None,
-        allow_plain_http=tuple(found.pop("allow_plain_http")),
         **found,
     )

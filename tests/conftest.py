@@ -27,6 +27,7 @@ NEEDS = {
     "needs_go": ("go",),
     "needs_skopeo": ("skopeo",),
     "needs_toxiproxy": ("toxiproxy",),
+    "needs_tinyproxy": ("tinyproxy",),
 }
 """Which programs a marker stands for."""
 _WANT = "for want of "

@@ -13,6 +13,7 @@ from edge.adapters.mirrors import Mirrored
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import parse_endpoint
 from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.proxy import Proxies
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.ports import Credential, Upstream
 from fleet import resources
@@ -28,11 +29,15 @@ class SourceRegistries:
     Args:
         issue: asks for a source's credential.
         plain_hosts: `host[:port]` that may be spoken to over plain http.
+        proxies: through which they are reached.
     """
 
-    def __init__(self, issue: Issue, *, plain_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, issue: Issue, *, plain_hosts: frozenset[str] = frozenset(), proxies: Proxies | None = None
+    ) -> None:
         self._issue = issue
         self._plain_hosts = plain_hosts
+        self._proxies = proxies or Proxies()
         self._open: dict[str, tuple[resources.Source, Upstream]] = {}
         self._lock = threading.Lock()
 
@@ -58,10 +63,11 @@ class SourceRegistries:
         endpoint = parse_endpoint(address, ca_pem=source.ca_pem, plaintext=plain)
         # The credential is the address's own: a mirror is asked without it.
         if not source.needs_credential or address != source.address:
-            return Client(endpoint, voice=SOURCE)
+            return Client(endpoint, voice=SOURCE, proxies=self._proxies)
         return Client(
             endpoint,
             voice=SOURCE,
             credential=lambda _repository: self._issue(name, None),
             renewed=lambda refused: self._issue(name, refused),
+            proxies=self._proxies,
         )

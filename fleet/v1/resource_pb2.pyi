@@ -442,7 +442,7 @@ class SourceSpec(_message.Message):
     """Speak plain HTTP. A satellite obeys only where its own local configuration allows the address."""
     @_builtins.property
     def mirrors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`host[:port]` of mirrors, tried in this order when the address does not answer."""
+        """`host[:port]` of mirrors, tried in this order when the address does not answer. They are asked without credentials."""
 
     def __init__(
         self,

@@ -120,6 +120,7 @@ _ALL = (
     Program("skopeo", "pulls as a foreign client", remedy="on Debian `apt-get install skopeo`"),
     Program("containerd", "pulls through the site's mirror", remedy="on Debian `apt-get install containerd`"),
     Program("ctr", "drives containerd", remedy="on Debian `apt-get install containerd`"),
+    Program("tinyproxy", "is the proxy between a site and its sources", remedy="on Debian `apt-get install tinyproxy`"),
     Program(
         "go",
         "builds the other programs and a foreign client",

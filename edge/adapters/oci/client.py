@@ -5,17 +5,21 @@ HTTP/1.1 and stock urllib3 on purpose: over TLS it takes half of the CPU of the 
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 from urllib.parse import urljoin
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, SSLError
+from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, SSLError
 
 from edge.adapters.oci.auth import Authenticator, CredentialFor, Renewed, TokenAnswer
 from edge.adapters.oci.endpoint import Endpoint, origin_of
 from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request, discard, read_at_most
-from edge.adapters.oci.failures import Voice
+from edge.adapters.oci.failures import Voice, proxy_refused, proxy_unreachable
+from edge.adapters.oci.proxy import Proxies, Proxy
 from edge.app.ports import Credential
 from fleet.errors import FleetError
 
@@ -24,7 +28,13 @@ _MAX_HOPS = 5
 _ANSWERS = 2
 """Challenges of one request that are answered: one when what let us in ran out, one when it was replaced."""
 _TOKEN_BODY = 64 * 1024
+_PROXY_AUTHENTICATION = 407
 _TIMEOUT = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
+
+
+_DIRECTLY = Proxies()
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+"""How the standard library tells what a proxy answered to CONNECT."""
 
 
 def anonymous(repository: str) -> Credential | None:  # noqa: ARG001 -- implements CredentialFor
@@ -40,6 +50,7 @@ class Client:
         credential: asked when the registry wants one.
         renewed: asked when the registry refuses one.
         voice: how its failures are called.
+        proxies: through which the registry, its token realm and its blob stores are reached.
         connections: how many are kept; as many as there are threads.
         timeout: for connecting, and between two reads.
     """
@@ -51,32 +62,41 @@ class Client:
         voice: Voice,
         credential: CredentialFor = anonymous,
         renewed: Renewed = lambda refused: refused,
+        proxies: Proxies = _DIRECTLY,
         connections: int = 8,
         timeout: urllib3.Timeout = _TIMEOUT,
     ) -> None:
         self.origin = endpoint.origin
         self.voice = voice
         self._endpoint = endpoint
+        self._proxies = proxies
         self._pool = partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout)
+        self._made: dict[tuple[bool, Proxy | None], urllib3.PoolManager] = {}
+        self._making = threading.Lock()
         self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice, renewed=renewed)
-
-    # Made when first used: loading the public authorities takes 20 ms and megabytes.
-
-    @cached_property
-    def _own(self) -> urllib3.PoolManager:
-        if self.origin.scheme == "http":
-            return self._pool()
-        return self._pool(ssl_context=self._endpoint.own_context())
-
-    @cached_property
-    def _foreign(self) -> urllib3.PoolManager:
-        return self._pool(ssl_context=self._endpoint.foreign_context())
 
     def close(self) -> None:
         """Drop every connection."""
-        for made in ("_own", "_foreign"):
-            if made in self.__dict__:
-                getattr(self, made).clear()
+        with self._making:
+            for pools in self._made.values():
+                pools.clear()
+
+    def _pools(self, *, is_own: bool, proxy: Proxy | None) -> urllib3.PoolManager:
+        """Find the connections for a place; made when first used: the public authorities take 20 ms and megabytes."""
+        with self._making:
+            found = self._made.get((is_own, proxy))
+            if found is None:
+                found = self._made[is_own, proxy] = self._make(is_own=is_own, proxy=proxy)
+            return found
+
+    def _make(self, *, is_own: bool, proxy: Proxy | None) -> urllib3.PoolManager:
+        make: Callable[..., urllib3.PoolManager] = self._pool
+        if proxy:
+            headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+            make = partial(urllib3.ProxyManager, proxy.url, proxy_headers=headers, **self._pool.keywords)
+        if not is_own:
+            return make(ssl_context=self._endpoint.foreign_context())
+        return make() if self.origin.scheme == "http" else make(ssl_context=self._endpoint.own_context())
 
     def send(self, request: Request) -> Answer:
         """Send a request and return the answer with its body unread, authenticated if need be.
@@ -132,14 +152,16 @@ class Client:
         return target
 
     def _once(self, request: Request, url: str, headers: dict[str, str]) -> Answer:
-        pools = self._own if origin_of(url) == self.origin else self._foreign
+        origin = origin_of(url)
+        proxy = self._proxies.towards(origin)
+        pools = self._pools(is_own=origin == self.origin, proxy=proxy)
         # A connection that the other side has just closed for idleness fails at once and harms nobody, where
         # the method may be repeated.
         attempts = 2 if request.method in {"GET", "HEAD", "DELETE"} else 1
         while True:
             attempts -= 1
             try:
-                return pools.request(
+                response = pools.request(
                     request.method,
                     url,
                     body=cast("bytes | None", request.body),  # any buffer does; its stubs do not know
@@ -148,6 +170,8 @@ class Client:
                     preload_content=False,
                     decode_content=False,
                 )
+            except ProxyError as error:
+                raise self._by_proxy(error) from error
             except SSLError as error:
                 raise self.voice.untrusted(self.origin.host, str(error)) from error
             except ProtocolError as error:
@@ -155,6 +179,21 @@ class Client:
                     raise self.voice.unreachable(self.origin.host, str(error)) from error
             except HTTPError as error:
                 raise self.voice.unreachable(self.origin.host, str(error)) from error
+            else:
+                if proxy and response.status == _PROXY_AUTHENTICATION:
+                    discard(response)
+                    raise proxy_refused(self.origin.host, "it wants another user and password")
+                return response
+
+    def _by_proxy(self, error: ProxyError) -> FleetError:
+        """Tell a proxy that is away from one that refuses, and both from a source that it cannot reach."""
+        words = str(error.original_error)
+        answered = _TUNNEL.search(words)
+        if not answered:
+            return proxy_unreachable(self.origin.host, words)
+        if int(answered[1]) in {401, 403, _PROXY_AUTHENTICATION}:
+            return proxy_refused(self.origin.host, words)
+        return self.voice.unreachable(self.origin.host, f"the proxy says: {words}")
 
     def _fetch_token(self, url: str, headers: dict[str, str]) -> TokenAnswer:
         response = self._once(Request("GET", "", ""), url, {**AGENT, **headers})

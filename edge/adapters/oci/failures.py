@@ -90,6 +90,18 @@ class Voice:
         return self.failed(subject, words, parse_wait(retry_after) if retry_after else None)
 
 
+def proxy_unreachable(subject: str, detail: str) -> FleetError:
+    """The proxy between us and a registry does not answer."""
+    text = "the proxy to it does not answer: the site's proxy setting, or the proxy"
+    return FleetError(Kind.UNAVAILABLE, "PROXY_UNREACHABLE", text, subject=subject, detail=detail[:_DETAIL])
+
+
+def proxy_refused(subject: str, detail: str) -> FleetError:
+    """The proxy between us and a registry does not let us through."""
+    text = "the proxy to it refuses: the user and password of the site's proxy setting, or the proxy's rules"
+    return FleetError(Kind.UNAVAILABLE, "PROXY_REFUSED", text, subject=subject, detail=detail[:_DETAIL])
+
+
 SOURCE = Voice("SOURCE", "source")
 SITE = Voice("REGISTRY", "site's")
 

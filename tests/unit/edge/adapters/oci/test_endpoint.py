@@ -1,15 +1,10 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import Origin, parse_endpoint
@@ -19,6 +14,7 @@ from edge.app.ports import Credential
 from fleet.errors import FleetError
 from fleet.reference import digest_of
 from tests.rig.http_source import Answer, Asked, http_source
+from tests.rig.private_tls import private_tls
 
 
 @pytest.mark.parametrize(
@@ -56,29 +52,7 @@ def test_an_authority_that_is_no_pem_is_refused_at_start() -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a private registry")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "both.pem").write_bytes(pem + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "both.pem")
-    return context, pem.decode()
+    return private_tls(tmp_path)
 
 
 def test_a_private_authority_is_trusted_for_its_registry_and_a_stranger_s_is_not(
