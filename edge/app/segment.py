@@ -51,10 +51,10 @@ class Segment:
         return is_old or self.size_bytes + coming > SEGMENT_BYTES
 
     def add(self, chunk: bytes) -> None:
-        """Take a chunk in; there is room where it was not due."""
+        """Take a chunk in, which we have waited for since the one before; there is room where it was not due."""
         now = time.monotonic()
         if not self.size_bytes:
-            self._since = self._staged_at = now
+            self._since = now
         self._buffer[self.size_bytes : self.size_bytes + len(chunk)] = chunk
         self.size_bytes += len(chunk)
         waited = now - self._staged_at
@@ -67,3 +67,4 @@ class Segment:
         if self._staged:
             self._staging.clear(self._key)
         self._offset, self._staged, self.size_bytes = offset, 0, 0
+        self._staged_at = time.monotonic()

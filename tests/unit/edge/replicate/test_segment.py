@@ -17,7 +17,7 @@ from edge.app.segment import SEGMENT_BYTES, Segment
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every chunk be one that took its time."""
     monkeypatch.setattr(segment_module, "STAGE_S", -1.0)
-    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", float("inf"))
+    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", 1e12)
 
 
 def begun(directory: Path, key: str = "a@1", offset: int = 0) -> Segment:
@@ -58,7 +58,8 @@ def test_blobs_do_not_find_each_others_bytes(tmp_path: Path) -> None:
     assert bytes(begun(tmp_path, "a@1").held) == b"one"
 
 
-def test_a_fast_link_writes_nothing(tmp_path: Path) -> None:
+def test_a_fast_link_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", 0)
     segment = begun(tmp_path)
     segment.add(os.urandom(1000))
     segment.clear(1000)
