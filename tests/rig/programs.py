@@ -95,6 +95,7 @@ _ALL = (
         "calls the API as a foreign client",
     ),
     _go("regctl", "0.11.7", "github.com/regclient/regclient/cmd/regctl", 7, "is a peer in the benchmarks"),
+    _go("regsync", "0.11.7", "github.com/regclient/regclient/cmd/regsync", 7, "is a peer in the benchmarks"),
     _go("toxiproxy", "2.5.0", "github.com/Shopify/toxiproxy/v2/cmd/server", 8, "makes links bad in tests"),
     _go("fulcio", "1.8.8", "github.com/sigstore/fulcio", 39, "is part of a private sigstore for keyless tests"),
     _go(
