@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from edge.settings import Settings, from_json
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # Each thread that allocates would get a heap of its own, which is never given back.
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_TRIM_THRESHOLD_": "131072",
@@ -34,7 +34,7 @@ def become(settings: Settings) -> NoReturn:
     sys.stderr.flush()
     # -OO leaves docstrings out: 2.5 MB (measured). No invariant of ours is an assert.
     command = [sys.executable, "-OO", "-m", "edge.process", str(descriptor)]
-    os.execve(sys.executable, command, {**_ENVIRONMENT, **os.environ})  # noqa: S606 - a vector of our own
+    os.execve(sys.executable, command, {**ENVIRONMENT, **os.environ})  # noqa: S606 - a vector of our own
 
 
 def _agent_version() -> str:

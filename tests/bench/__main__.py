@@ -16,19 +16,16 @@ from functools import partial
 from rich.console import Console
 
 from tests.bench import assignment, copying, idling, machine, report
+from tests.bench.cases import CASES
 from tests.bench.figures import Figure
 
 Measure = Callable[[bool, Console], list[Figure]]
 
 
-def _copying(name: str, quick: bool, console: Console) -> list[Figure]:
-    return copying.measure(name, rounds=3 if quick else 7, console=console)
-
-
 GROUPS: dict[str, Measure] = {
     "assignment-to-pullable": lambda quick, console: assignment.measure(10 if quick else 50, console),
     "idle-satellite": lambda quick, console: idling.measure(10.0 if quick else 30.0, console),
-    **{name: partial(_copying, name) for name in copying.IMAGES},
+    **{name: partial(copying.measure, name) for name in CASES},
 }
 
 

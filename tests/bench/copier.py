@@ -1,33 +1,43 @@
-"""`python -m tests.bench.copier`: bring one image to a site's registry exactly as the satellite does.
+"""`python -m tests.bench.copier`: the satellite's own data plane in a process, over a site's registry that runs.
 
-Judged by its signature, journaled on disk, replicated with the satellite's own data plane. It says `ready` when its
-modules are there, as in a satellite that runs, waits for its job on standard input, and says what that cost.
+It reads where the site is, puts journal, judge, replicator and reconciler together as the satellite does, and says
+`ready`. Then each line on standard input is a desired state; when everything in it is published it says what that
+cost, and waits for the next.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge.adapters.journal.journal import Journal
-from edge.adapters.oci.client import Client
-from edge.adapters.oci.endpoint import origin_of, parse_endpoint
-from edge.adapters.oci.failures import SOURCE
+from edge.adapters.oci.endpoint import origin_of
 from edge.adapters.oci.near import NearClient
 from edge.adapters.oci.site import OciSite
-from edge.adapters.oci.upstream import OciUpstream
 from edge.adapters.registry import distribution, zot
 from edge.adapters.registry.shelf import DistributionShelf, ZotShelf
-from edge.app.judge import WantedArtifact, judge
 from edge.app.ports import Credential
-from edge.app.replicate import Replicator
-from edge.domain.admission import Admission
-from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
+from edge.app.reconcile import Reconciler
+from fleet.log import configure_logging
 from fleet.reference import parse_digest
+from tests.rig.local_site import artifact, data_plane, policy, source, want
+
+Job = Mapping[str, Any]
+SOURCE = "central"
+_MEMORY = Path("/proc/self/status")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    pem: bytes
 
 
 def _cpu_s() -> float:
@@ -35,7 +45,18 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _site(job: Mapping[str, str]) -> OciSite:
+def _memory_mb(what: str) -> float:
+    """Read one line of the kernel's account of this process: VmRSS, or VmHWM for the peak."""
+    (line,) = (line for line in _MEMORY.read_text().splitlines() if line.startswith(f"{what}:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def _forget_peak() -> None:
+    """Let VmHWM count from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _site(job: Job) -> OciSite:
     writer = Credential(job["username"], job["password"])
     client = NearClient(origin_of(job["site"]), writer)
     data = Path(job["data"])
@@ -44,38 +65,42 @@ def _site(job: Mapping[str, str]) -> OciSite:
     return OciSite(client, distribution.CAPABILITIES, DistributionShelf(data))
 
 
-def _rules(job: Mapping[str, str]) -> Rules:
-    key = KeyAuthority("bench", (job["key"].encode(),), frozenset(SignatureFormat))
-    return Rules((Policy("signed", ("central/**",), (key,)),))
+async def _enforce(journal: Journal, reconciler: Reconciler, changed: asyncio.Event, job: Job) -> None:
+    """Make the images of a job desired, and wait until each is published under its tag."""
+    images: Sequence[tuple[str, str, str]] = job["images"]
+    parts = [artifact(SOURCE, name, parse_digest(digest), tag) for name, tag, digest in images]
+    parts += [source(SOURCE, job["source"], ca_pem=job["ca"]), policy("signed", _Key(job["key"].encode()))]
+    want(journal, reconciler, *parts)
+    wanted = {(name, tag): digest for name, tag, digest in images}
+    while not wanted.items() <= reconciler.standing().site.tags.items():
+        changed.clear()
+        await changed.wait()
+    # Where nothing has to move, planning is the work: it has been done when the loop waits again.
+    while reconciler._woken.is_set():  # noqa: ASYNC110 - an event cannot be waited for to be cleared
+        await asyncio.sleep(0)
 
 
-def copy(job: Mapping[str, str]) -> None:
-    """Judge and replicate the image that the job names."""
-    upstream = OciUpstream(Client(parse_endpoint(job["source"], plaintext=True), voice=SOURCE))
-    name = job["repository"]
-    wanted = WantedArtifact(
-        f"central/{name}:{job['tag']}", "central", name, parse_digest(job["digest"]), name, tag=job["tag"]
-    )
-    journal = Journal.open(Path(job["journal"]))
-    replicator = Replicator(_site(job), journal.intents, journal.transfers, staging=journal.staging)
+async def _serve(first: Job) -> None:
+    journal, site, changed = Journal.open(Path(first["journal"])), _site(first), asyncio.Event()
+    reconciler, replicator = data_plane(journal, lambda: site, changed.set, plain_hosts=[first["source"]])
+    await reconciler.prepare()
+    loop = asyncio.create_task(reconciler.run())
+    print("ready", flush=True)
     try:
-        verdict = judge(wanted, upstream, _rules(job))
-        if not isinstance(verdict, Admission):
-            raise SystemExit(f"refused: {verdict.reason}")
-        replicator.replicate(verdict, upstream, lambda same: same)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            _forget_peak()
+            idle, begun, cpu_s = _memory_mb("VmRSS"), time.monotonic(), _cpu_s()
+            await _enforce(journal, reconciler, changed, json.loads(line))
+            cost = {"wall_s": time.monotonic() - begun, "cpu_s": _cpu_s() - cpu_s, "peak_mb": _memory_mb("VmHWM")}
+            print(json.dumps({**cost, "over_idle_mb": cost["peak_mb"] - idle}), flush=True)
     finally:
+        loop.cancel()
+        with suppress(asyncio.CancelledError):
+            await loop
         replicator.close()
         journal.close()
 
 
-def main() -> None:
-    """Say `ready`, take a job, do it, say what it cost."""
-    print("ready", flush=True)
-    job = json.loads(sys.stdin.readline())
-    begun, cpu_s = time.monotonic(), _cpu_s()
-    copy(job)
-    print(json.dumps({"wall_s": time.monotonic() - begun, "cpu_s": _cpu_s() - cpu_s}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    configure_logging(program="satellite", level="warning", terminal=False)
+    asyncio.run(_serve(json.loads(sys.stdin.readline())))

@@ -1,13 +1,18 @@
-"""What a process costs: wall clock and CPU, as the kernel accounts it when the process is gone."""
+"""What work costs: wall clock, CPU and memory, as the kernel accounts them."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+_METER = Path(__file__).with_name("meter.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,40 +20,63 @@ class Cost:
     """Of one piece of work."""
 
     wall_s: float
-    cpu_s: float
+    cpu_s: float | None = None
     """User and system time of the process that works; not of the registries that it speaks to."""
+    peak_mb: float | None = None
+    """Most of its memory that was resident."""
+    over_idle_mb: float | None = None
+    """How much more that is than before the work, where the process was there before."""
 
 
 class FailedError(Exception):
-    """A program that is measured said no; the text is its own."""
+    """A program that is measured said no; the text is its own.
+
+    Attributes:
+        cost: what it cost nevertheless, where that is known.
+    """
+
+    def __init__(self, text: str, cost: Cost | None = None) -> None:
+        super().__init__(text)
+        self.cost = cost
 
 
-def cost_of(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Cost:
+def cost_of(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None, *, within_s: float | None = None
+) -> Cost:
     """Run a program to its end.
 
     Raises:
-        FailedError: it ended with another code than 0.
+        FailedError: it ended with another code than 0, or not in time.
     """
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", _METER, str(writing), *command],
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
-    assert process.stdout
-    said = process.stdout.read()
-    cost = reaped(process, begun)
+        pass_fds=(writing,),
+        start_new_session=True,
+    ) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            try:
+                said = process.communicate(timeout=within_s)[0]
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # the meter's own session: itself and what it runs
+                raise FailedError(f"{command[0]} did not end within {within_s:g} s") from None
+            cost = Cost(**json.loads(told.read() or b'{"wall_s": 0}'))
     if process.returncode:
-        raise FailedError(f"{command[0]}: {said[-2000:].decode(errors='replace')}")
+        raise FailedError(f"{command[0]}: {said[-2000:].decode(errors='replace')}", cost)
     return cost
 
 
-def reaped(process: subprocess.Popen[bytes], begun: float) -> Cost:
-    """Wait for a process that was started at `begun` and say what it cost."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.stdout:
-        process.stdout.close()
-    return Cost(time.monotonic() - begun, usage.ru_utime + usage.ru_stime)
+def sum_of(costs: Iterable[Cost]) -> Cost:
+    """Add up what was done one after another; memory is the most of each."""
+    known = list(costs)
+    return Cost(
+        sum(cost.wall_s for cost in known),
+        sum(cost.cpu_s or 0 for cost in known),
+        max((cost.peak_mb or 0 for cost in known), default=0),
+    )

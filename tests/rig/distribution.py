@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.rig.certificates import KeyAndCertificate
 from tests.rig.programs import require
 
 _CONFIGURATION = """\
 version: 0.1
 log: {{level: info, formatter: json, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}", secret: rig}}
+http: {{addr: "127.0.0.1:{port}", secret: rig, tls: {tls}}}
 validation: {{manifests: {{indexes: {{platforms: none}}}}}}
 """
 _LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
@@ -36,16 +37,17 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 @contextmanager
-def distribution(directory: Path, *, port: int = 0) -> Iterator[str]:
-    """Run a registry whose content is in `directory`: yields `http://127.0.0.1:<port>`."""
+def distribution(directory: Path, *, port: int = 0, pair: KeyAndCertificate | None = None) -> Iterator[str]:
+    """Run a registry whose content is in `directory`: yields `http://127.0.0.1:<port>`; https with a certificate."""
     directory.mkdir(parents=True, exist_ok=True)
     configuration, log = directory / "config.yml", directory / "registry.log"
-    configuration.write_text(_CONFIGURATION.format(root=directory / "content", port=port))
+    tls = f"{{certificate: {pair.certificate}, key: {pair.key}}}" if pair else "{}"
+    configuration.write_text(_CONFIGURATION.format(root=directory / "content", port=port, tls=tls))
     with log.open("wb") as output:
         command = [str(require("registry")), "serve", str(configuration)]
         process = subprocess.Popen(command, stdout=output, stderr=output, env={"OTEL_TRACES_EXPORTER": "none"})
     try:
-        yield f"http://{_address(process, log)}"
+        yield f"{'https' if pair else 'http'}://{_address(process, log)}"
     finally:
         process.terminate()
         try:

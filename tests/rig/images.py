@@ -17,9 +17,11 @@ from tests.rig.repository import Repository
 
 AMD64 = ("linux", "amd64")
 ARM64 = ("linux", "arm64")
+RISCV64 = ("linux", "riscv64")
+LARGE_BYTES = 500_000
 _BASE = 0x400000
 _HEADERS = 64 + 56
-_MACHINES = {"amd64": 62, "arm64": 183}
+_MACHINES = {"amd64": 62, "arm64": 183, "riscv64": 243}
 _OCI = {
     "image": OCI_MANIFEST,
     "index": OCI_INDEX,
@@ -50,9 +52,22 @@ def _arm64_code(message: bytes) -> bytes:
     return struct.pack("<8I", *words, move(0, 0), move(8, 93), supervisor_call)
 
 
+def _riscv64_code(message: bytes) -> bytes:
+    def load(register: int, value: int) -> int:
+        return value << 20 | register << 7 | 0x13
+
+    supervisor_call = 0x73
+    address_of_message = [11 << 7 | 0x17, 32 << 20 | 11 << 15 | 11 << 7 | 0x13]
+    words = [load(10, 1), *address_of_message, load(12, len(message)), load(17, 64), supervisor_call]
+    return struct.pack("<9I", *words, load(10, 0), load(17, 93), supervisor_call)
+
+
+_CODES = {"amd64": _amd64_code, "arm64": _arm64_code, "riscv64": _riscv64_code}
+
+
 def program(architecture: str, message: bytes) -> bytes:
     """Assemble a static ELF program that prints a message."""
-    code = (_amd64_code if architecture == "amd64" else _arm64_code)(message)
+    code = _CODES[architecture](message)
     size, entry = _HEADERS + len(code) + len(message), _BASE + _HEADERS
     machine = _MACHINES[architecture]
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
@@ -61,15 +76,15 @@ def program(architecture: str, message: bytes) -> bytes:
     return ident + header + segment + code + message
 
 
-def layer(files: Mapping[str, bytes]) -> bytes:
-    """Pack a gzip tar without a time in it."""
+def layer(files: Mapping[str, bytes], *, effort: int = 9) -> bytes:
+    """Pack a gzip tar without a time in it; `effort` is gzip's level, 0 for none."""
     tarred = io.BytesIO()
     with tarfile.open(fileobj=tarred, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
-    return gzip.compress(tarred.getvalue(), mtime=0)
+    return gzip.compress(tarred.getvalue(), effort, mtime=0)
 
 
 def noise(seed: str, size_bytes: int) -> bytes:
@@ -86,13 +101,18 @@ def describe(repository: Repository, content: bytes, media_type: str) -> dict[st
     return {"mediaType": media_type, "digest": repository.add_blob(content), "size": len(content)}
 
 
+def _noise_layer(number: int, seed: str, size_bytes: int) -> bytes:
+    """Pack noise; what is large is stored, for squeezing what does not give takes most of the time of making it."""
+    return layer({f"data-{number}": noise(seed, size_bytes)}, effort=0 if size_bytes >= LARGE_BYTES else 9)
+
+
 def _platform_image(
-    into: Repository, seed: str, platform: tuple[str, str], sizes: Sequence[int], types: Mapping[str, str]
+    into: Repository, seed: str, platform: tuple[str, str], seeds: Sequence[tuple[str, int]], types: Mapping[str, str]
 ) -> dict[str, object]:
     os_name, architecture = platform
     greeting = f"hello from {seed} on {architecture}\n".encode()
     layers = [layer({"hello": program(architecture, greeting)})]
-    layers += [layer({f"data-{n}": noise(f"{seed}{architecture}{n}", size)}) for n, size in enumerate(sizes)]
+    layers += [_noise_layer(n, f"{named}{architecture}{n}", size) for n, (named, size) in enumerate(seeds)]
     config = {
         "architecture": architecture,
         "os": os_name,
@@ -120,12 +140,17 @@ def make_image(
     tag: str = "1.0",
     platforms: Sequence[tuple[str, str]] = (AMD64, ARM64),
     layer_sizes: Sequence[int] = (1024,),
+    layer_seeds: Sequence[str] = (),
     docker: bool = False,
 ) -> Repository:
-    """Make an index of the platforms, or one image where there is one; fresh content without a seed."""
+    """Make an index of the platforms, or one image where there is one; fresh content without a seed.
+
+    Images share the layers that have the same place, size and seed; `layer_seeds` are the image's own by default.
+    """
     into, types = Repository(), _DOCKER if docker else _OCI
     named = seed or secrets.token_hex(8)
-    children = [_platform_image(into, named, platform, layer_sizes, types) for platform in platforms]
+    seeds = tuple(zip(layer_seeds or [named] * len(layer_sizes), layer_sizes, strict=True))
+    children = [_platform_image(into, named, platform, seeds, types) for platform in platforms]
     if len(children) == 1:
         into.tags[tag] = Digest(str(children[0]["digest"]))
         return into

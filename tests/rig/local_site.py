@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import urllib3
 
@@ -17,7 +18,7 @@ from edge.adapters.registry.choose import choose_registry
 from edge.adapters.registry.listener import Listener
 from edge.adapters.sources import SourceRegistries
 from edge.app.execute import Executor
-from edge.app.ports import SupervisedRegistry
+from edge.app.ports import SiteRegistry, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler, Standing
 from edge.app.replicate import Replicator
@@ -29,7 +30,6 @@ from fleet.digests import resource_version, scope_digest
 from fleet.position import Position
 from fleet.reference import Digest
 from fleet.v1 import resource_pb2 as pb
-from tests.rig.cosign import KeyPair
 
 DEADLINE_S = 30.0
 
@@ -40,12 +40,27 @@ def resource(kind: int, name: str, payload: pb.ResourcePayload | bytes) -> Resou
     return Resource(kind, name, raw, resource_version(kind, raw))
 
 
-def source(name: str, address: str, *, prefix: str = "", needs_credential: bool = False) -> Resource:
-    spec = pb.SourceSpec(address=address, plain_http=True, local_prefix=prefix, needs_credential=needs_credential)
+def source(name: str, address: str, *, prefix: str = "", needs_credential: bool = False, ca_pem: str = "") -> Resource:
+    """Describe a source: over TLS where it has an authority, else over plain http."""
+    spec = pb.SourceSpec(
+        address=address,
+        plain_http=not ca_pem,
+        local_prefix=prefix,
+        needs_credential=needs_credential,
+        ca_pem=ca_pem,
+    )
     return resource(resources.SOURCE, name, pb.ResourcePayload(if_unknown=pb.IF_UNKNOWN_IGNORE, source=spec))
 
 
-def policy(name: str, *keys: KeyPair, images: str = "**") -> Resource:
+class PublicKey(Protocol):
+    """The public half of a key that signs images."""
+
+    @property
+    def pem(self) -> bytes:
+        """PEM of its SubjectPublicKeyInfo."""
+
+
+def policy(name: str, *keys: PublicKey, images: str = "**") -> Resource:
     authority = pb.Authority(
         name="release",
         formats=[pb.SIGNATURE_FORMAT_SIGSTORE_BUNDLE, pb.SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING],
@@ -85,10 +100,7 @@ class LocalSite:
 
     def want(self, *parts: Resource, scope: str = "fleet") -> None:
         """Make this desired state, journaled and enforced, as a stream would."""
-        after = holding(*parts, scope=scope)
-        enforced, good = enforce(after, self.journal.state.good())
-        self.journal.state.hold(self.journal.state.holding(), after, good, Position(1, 1))
-        self.reconciler.enforce(enforced)
+        want(self.journal, self.reconciler, *parts, scope=scope)
 
     def pull(self, repository: str, reference: str, *, kind: str = "manifests") -> tuple[int, bytes]:
         """Get a manifest or blob as a workload does."""
@@ -128,6 +140,29 @@ class LocalSite:
         await self.until(claim, f"published {names}")
 
 
+def want(journal: Journal, reconciler: Reconciler, *parts: Resource, scope: str = "fleet") -> None:
+    """Make this desired state, journaled and enforced, as a stream would."""
+    after = holding(*parts, scope=scope)
+    enforced, good = enforce(after, journal.state.good())
+    journal.state.hold(journal.state.holding(), after, good, Position(1, 1))
+    reconciler.enforce(enforced)
+
+
+def data_plane(
+    journal: Journal,
+    site: Callable[[], SiteRegistry],
+    changed: Callable[[], None],
+    *,
+    plain_hosts: Iterable[str] = (),
+) -> tuple[Reconciler, Replicator]:
+    """Put the product's data plane together over a registry that runs; nothing of it is started."""
+    replicator = Replicator(site(), journal.intents, journal.transfers, staging=journal.staging)
+    sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
+    enforced, _ = enforce(journal.state.holding(), journal.state.good())
+    executor = Executor(replicator, site, journal.editions, sources, enforced, progress=ProgressBoard())
+    return Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed), replicator
+
+
 @asynccontextmanager
 async def local_site(
     directory: Path, *, plain_hosts: Iterable[str] = (), kind: str = "distribution"
@@ -136,14 +171,8 @@ async def local_site(
     journal = Journal.open(directory / "journal.db")
     registry = choose_registry(directory / "registry", Listener(), wanted=kind)
     await registry.start_private()
-    replicator = Replicator(registry.site, journal.intents, journal.transfers, staging=journal.staging)
-    sources = SourceRegistries(lambda *_: None, plain_hosts=frozenset(plain_hosts))
-    enforced, _ = enforce(journal.state.holding(), journal.state.good())
-    executor = Executor(
-        replicator, lambda: registry.site, journal.editions, sources, enforced, progress=ProgressBoard()
-    )
     changed = asyncio.Event()
-    reconciler = Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed.set)
+    reconciler, replicator = data_plane(journal, lambda: registry.site, changed.set, plain_hosts=plain_hosts)
     try:
         await reconciler.prepare()
         await registry.open_public()

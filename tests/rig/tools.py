@@ -24,7 +24,7 @@ from tests.rig.programs import PROGRAMS, Program, ProgramMissingError, find
 
 GROUPS = {
     "demo": ("registry",),
-    "bench": ("registry", "crane"),
+    "bench": ("registry", "crane", "regctl", "regsync", "toxiproxy"),
     "test": ("cosign", "registry", "grpcurl", "crane", "toxiproxy"),
     "all": tuple(name for name, program in PROGRAMS.items() if program.package),
 }

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 @contextmanager
-def zot(directory: Path) -> Iterator[str]:
+def zot(directory: Path, extensions: Mapping[str, object] | None = None) -> Iterator[str]:
     """Run a registry whose content is in `directory`: yields `http://127.0.0.1:<port>`."""
     directory.mkdir(parents=True, exist_ok=True)
     configuration, log = directory / "config.json", directory / "zot.log"
@@ -36,6 +36,7 @@ def zot(directory: Path) -> Iterator[str]:
         "storage": {"rootDirectory": str(directory / "content"), "gc": False},
         "http": {"address": "127.0.0.1", "port": "0", "compat": ["docker2s2"]},
         "log": {"level": "info"},
+        "extensions": extensions or {},
     }
     configuration.write_text(json.dumps(settings))
     with log.open("wb") as output:
