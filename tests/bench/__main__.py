@@ -15,7 +15,7 @@ from functools import partial
 
 from rich.console import Console
 
-from tests.bench import assignment, copying, idling, machine, report
+from tests.bench import assignment, copying, idling, machine, repeating, report
 from tests.bench.cases import CASES
 from tests.bench.figures import Figure
 
@@ -25,6 +25,7 @@ Measure = Callable[[bool, Console], list[Figure]]
 GROUPS: dict[str, Measure] = {
     "assignment-to-pullable": lambda quick, console: assignment.measure(10 if quick else 50, console),
     "idle-satellite": lambda quick, console: idling.measure(10.0 if quick else 30.0, console),
+    repeating.NAME: repeating.measure,
     **{name: partial(copying.measure, name) for name in CASES},
 }
 

@@ -75,9 +75,16 @@ async def _enforce(journal: Journal, reconciler: Reconciler, changed: asyncio.Ev
     while not wanted.items() <= reconciler.standing().site.tags.items():
         changed.clear()
         await changed.wait()
-    # Where nothing has to move, planning is the work: it has been done when the loop waits again.
-    while reconciler._woken.is_set():  # noqa: ASYNC110 - an event cannot be waited for to be cleared
-        await asyncio.sleep(0)
+    await _rest(reconciler, changed, even_from_scans=False)
+
+
+async def _rest(reconciler: Reconciler, changed: asyncio.Event, *, even_from_scans: bool) -> None:
+    """Wait until the loop has planned and found nothing to do: where nothing has to move, planning is the work."""
+    while reconciler._woken.is_set() or (even_from_scans and reconciler._running):
+        changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await changed.wait()
 
 
 async def _serve(first: Job) -> None:
@@ -88,6 +95,7 @@ async def _serve(first: Job) -> None:
     print("ready", flush=True)
     try:
         while line := await asyncio.to_thread(sys.stdin.readline):
+            await _rest(reconciler, changed, even_from_scans=True)
             _forget_peak()
             idle, begun, cpu_s = _memory_mb("VmRSS"), time.monotonic(), _cpu_s()
             await _enforce(journal, reconciler, changed, json.loads(line))

@@ -157,7 +157,7 @@ def data_plane(
 ) -> tuple[Reconciler, Replicator]:
     """Put the product's data plane together over a registry that runs; nothing of it is started."""
     replicator = Replicator(site(), journal.intents, journal.transfers, staging=journal.staging)
-    sources = SourceRegistries(lambda _name: None, plain_hosts=frozenset(plain_hosts))
+    sources = SourceRegistries(lambda *_: None, plain_hosts=frozenset(plain_hosts))
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
     executor = Executor(replicator, site, journal.editions, sources, enforced, progress=ProgressBoard())
     return Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed), replicator
