@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType
 
@@ -25,6 +26,14 @@ _MAX_REPOSITORY = 255
 def digest_of(content: bytes) -> Digest:
     """Hash content: `bytes → Digest`."""
     return Digest("sha256:" + hashlib.sha256(content).hexdigest())
+
+
+def hash_of(chunks: Iterable[bytes]) -> Digest:
+    """Hash content that comes in pieces: `chunks → Digest`."""
+    hashed = hashlib.sha256()
+    for chunk in chunks:
+        hashed.update(chunk)
+    return Digest("sha256:" + hashed.hexdigest())
 
 
 def parse_digest(text: str) -> Digest:

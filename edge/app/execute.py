@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Protocol
 
+from edge.app.drift import Drift
 from edge.app.footprint import Footprint, united
 from edge.app.journal import EditionStore
 from edge.app.judge import WantedArtifact, judge, rejudge
 from edge.app.ports import SiteRegistry, Upstream
 from edge.app.progress import ProgressBoard
+from edge.app.purge import Purged
 from edge.app.replicate import Replicator
 from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused
@@ -56,10 +58,10 @@ class Executor:
     ) -> None:
         self.enforced = enforced
         self._replicator = replicator
-        self._site = site
         self._editions = editions
         self._sources = sources
         self._progress = progress
+        self._drift = Drift(site, editions, replicator)
         self._judged: dict[Edition, RuleVersions] = {}
 
     def judged_by(self, edition: Edition) -> RuleVersions:
@@ -239,30 +241,27 @@ class Executor:
             expected[repository] = united(admitted) | Footprint(tags=self._tags_of(repository))
         return expected
 
+    def mend(self, *, idle_s: float) -> None:
+        """Remove what keeps the registry from answering; to be done before it is swept or checked."""
+        self._drift.mend(idle_s=idle_s)
+
+    def purge(self, *, idle_s: float) -> Purged:
+        """Free what nobody can pull."""
+        return self._replicator.purge(idle_s=idle_s)
+
     def check(self) -> list[Edition]:
         """Compare what is published with the registry: `→ editions of which something was missing`.
 
-        What lacks a manifest or its evidence's tag is to be published again; a tag of its own is put again here.
+        What is wanted and lacks something is to be published again; a tag of its own is put again here.
         """
-        missing: list[Edition] = []
-        for edition in sorted(self._editions.site().published):
-            dossier = self._editions.dossier(edition)
-            if dossier is None:
-                continue
-            footprint = self._replicator.footprint(dossier)
-            references = {str(digest): digest for digest in footprint.manifests} | dict(footprint.tags)
-            if not self._stand(edition.local_repository, references):
-                self._editions.miss(edition)
-                missing.append(edition)
-        return [*missing, *self._mend_tags()]
+        return self.repair(self._drift.lacking()) + self._mend_tags()
 
-    def _stand(self, repository: str, references: Mapping[str, Digest]) -> bool:
-        """Say whether each is there; what somebody turned in a registry that we share is theirs to have turned."""
-        registry = self._site()
-        found = ((registry.head(repository, reference), digest) for reference, digest in references.items())
-        if registry.capabilities.sole_writer:
-            return all(there == digest for there, digest in found)
-        return all(there is not None for there, _ in found)
+    def repair(self, lacking: Collection[Edition]) -> list[Edition]:
+        """Have editions published again; one that only stands until its successor is complete stands on as it is."""
+        wanted = {one.edition for one in self.enforced.wanted}
+        for edition in wanted & set(lacking):
+            self._editions.miss(edition)
+        return sorted(lacking)
 
     def _mend_tags(self) -> list[Edition]:
         """Put tags again that went with what was foreign, the last-known-good's too: `→ editions they stand for`."""
@@ -270,7 +269,7 @@ class Executor:
         published = {(one.local_repository, one.digest): one for one in site.published}
         for (repository, tag), digest in sorted(site.tags.items()):
             edition = published.get((repository, digest))
-            if edition is None or self._stand(repository, {tag: digest}):
+            if edition is None or self._drift.stand(repository, {tag: digest}):
                 continue
             mended.append(edition)
             try:

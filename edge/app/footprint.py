@@ -85,3 +85,13 @@ def footprint(dossier: Dossier, capabilities: Capabilities) -> Footprint:
         },
         frozenset(blobs),
     )
+
+
+def sizes(dossier: Dossier, capabilities: Capabilities) -> dict[Digest, int]:
+    """Say how many bytes each manifest and blob of this dossier has at the site."""
+    indexes = fallback_indexes(dossier, capabilities)
+    evidence = [manifest for one in dossier.evidence for manifest in one.manifests]
+    children = [child.manifest for child in dossier.children if child.wanted or capabilities.child_blobs]
+    manifests = (dossier.root, *children, *evidence, *indexes.values())
+    blobs = (*dossier.blobs, *(blob for one in dossier.evidence for blob, _ in one.blobs))
+    return {one.digest: len(one.raw) for one in manifests} | {blob.digest: blob.size_bytes for blob in blobs}

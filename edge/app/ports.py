@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from edge.app.disk import SiteDisk
 from edge.domain.content import Descriptor, RawManifest
 from fleet.reference import Digest
 
@@ -90,12 +91,25 @@ class Upload:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenBlob:
+    """A blob on its way, as it is remembered across a restart."""
+
+    repository: str
+    digest: Digest
+    location: str
+
+
 class SiteRegistry(Protocol):
     """The site's registry as the satellite writes it; one contract suite holds for every kind."""
 
     @property
     def capabilities(self) -> Capabilities:
         """What it can do, as probed at start."""
+
+    @property
+    def disk(self) -> SiteDisk | None:
+        """The files below it, or None where they are not ours."""
 
     def manifest(self, repository: str, reference: str) -> RawManifest | None:
         """Read a manifest by tag or digest, or None where it is absent."""
@@ -172,6 +186,9 @@ class SiteRegistry(Protocol):
     def repositories(self) -> list[str]:
         """List every repository: from the disk where we own it, else by the catalog (all pages)."""
 
+    def references(self, repository: str) -> dict[str, Digest]:
+        """List what stands in a repository, `digest or tag → digest`; without a tag only where we own the disk."""
+
     def known_manifests(self, repository: str) -> set[Digest]:
         """List a repository's manifests: untagged ones too where we own the disk, else those under a tag."""
 
@@ -222,6 +239,12 @@ class TransferLog(Protocol):
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         """Forget it."""
+
+    def blob_lost(self, digest: Digest) -> None:
+        """Forget it of every repository."""
+
+    def open_uploads(self) -> Collection[OpenBlob]:
+        """List the uploads that are open."""
 
     def blob_origin(self, digest: Digest) -> str:
         """Name one repository that has the blob, or the empty string. It is a hint: the registry decides."""

@@ -19,6 +19,7 @@ import structlog
 
 from edge.app.execute import Executor
 from edge.app.journal import EditionStore
+from edge.app.purge import Purged
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
@@ -35,7 +36,13 @@ MOST_IMAGES = 16
 DRIFT_SCAN = timedelta(minutes=10)
 _FIRST_SCAN = timedelta(seconds=2)
 _IDLE_S = 3600.0
-_SCAN = "scan"
+_SCAN, _CHECK, _PURGE = "scan", "check", "purge"
+_PURGE_PAUSE = timedelta(seconds=1)
+"""Several withdrawals in a row are one purge."""
+_SETTLED_S = 60.0
+"""What was written within this time may be half written."""
+_STALE_S = 3600.0
+"""An upload that nobody remembers may be a small one on its way: those are sent in one go."""
 _IMAGE, _WRITE = "image", "write"
 """Lanes: so many images at a time, and one that writes."""
 
@@ -82,7 +89,8 @@ class Reconciler:
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
         self._foreign = 0
-        self._scan_at = now() + _FIRST_SCAN
+        self._scan_at = self._check_at = now() + _FIRST_SCAN
+        self._purge_at: datetime | None = None
 
     def enforce(self, enforced: Enforced) -> None:
         """Work towards another desired state from now on."""
@@ -102,6 +110,11 @@ class Reconciler:
         self._paused.clear()
         self._woken.set()
 
+    def look(self) -> None:
+        """Compare the registry with what should be there now, and not when it is due."""
+        self._scan_at = self._check_at = self._now()
+        self._woken.set()
+
     def standing(self) -> Standing:
         """Say where the site stands."""
         site = replace(self._editions.site(), setbacks=dict(self._setbacks))
@@ -113,10 +126,12 @@ class Reconciler:
         Raises:
             FleetError: as the registry says.
         """
+        await self._in_thread(self._executor.mend, idle_s=0.0)
         site = self._editions.site()
         for edition in sorted(site.begun - site.admitted.keys()):
             await self._in_thread(self._executor.withdraw, edition)
-        await self._scan(check=False)
+        await self._sweep()
+        await self._purge(idle_s=0.0)  # nothing is under way yet
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -154,21 +169,33 @@ class Reconciler:
                 times.append(paused)
             elif key not in self._running and self._has_room(action, priorities):
                 self._launch(tasks, key, lane, self._perform(action))
-        if self._scan_at <= at and not self._running:
-            self._launch(tasks, _SCAN, _WRITE, self._scan(check=True))
-        elif self._scan_at > at:
-            times.append(self._scan_at)
+        times += self._start_upkeep(tasks, at)
         return min(times, default=None)
+
+    def _start_upkeep(self, tasks: asyncio.TaskGroup, at: datetime) -> list[datetime]:
+        """Start what keeps the registry in order, where it is due: `→ when the rest will be`."""
+        if self._purge_at and self._purge_at <= at and self._may_write():
+            self._purge_at = None
+            self._launch(tasks, _PURGE, _WRITE, self._purge(idle_s=_STALE_S))
+        if self._scan_at <= at and not self._running:
+            self._launch(tasks, _SCAN, _WRITE, self._scan())
+        elif self._check_at <= at and _CHECK not in self._running:
+            # On a poor link something is always under way: what is missing is looked for beside it.
+            self._launch(tasks, _CHECK, _CHECK, self._check())
+        return [due for due in (self._scan_at, self._check_at, self._purge_at) if due and due > at]
 
     def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
         """Say whether one more can run: an image more than usual, where it is more urgent than all that are running."""
         if isinstance(action, Retag | Withdraw):
-            return all(task.get_name() != _WRITE for task in self._running.values())
+            return self._may_write()
         running = [priorities.get(one, 0) for one, task in self._running.items() if task.get_name() == _IMAGE]
         bound = min(self._enforced.concurrent_images or DEFAULT_IMAGES, MOST_IMAGES)
         return len(running) < bound or (
             len(running) < MOST_IMAGES and priorities.get(action.edition, 0) > max(running, default=0)
         )
+
+    def _may_write(self) -> bool:
+        return all(task.get_name() != _WRITE for task in self._running.values())
 
     def _launch(self, tasks: asyncio.TaskGroup, key: object, lane: str, work: Coroutine[None, None, None]) -> None:
         async def guarded() -> None:
@@ -217,6 +244,7 @@ class Reconciler:
                 _log.info("tag.moved", repository=action.repository, tag=action.tag, digest=action.digest or "")
             case Withdraw(edition=edition):
                 await self._in_thread(self._executor.withdraw, edition)
+                self._purge_at = self._now() + _PURGE_PAUSE
                 _log.info("artifact.withdrawn", artifact=edition.name, digest=edition.digest, why=action.reason)
             case Keep() | Wait():
                 pass
@@ -252,22 +280,49 @@ class Reconciler:
     def _known(self, enforced: Enforced) -> set[Edition]:
         return {one.edition for one in enforced.wanted} | self._editions.site().begun
 
-    async def _scan(self, *, check: bool) -> None:
-        """Look for what is foreign, and, on a scan proper, for what is missing."""
+    async def _scan(self) -> None:
+        """Look for what is foreign, and for what is missing."""
+        self._scan_at = self._now() + DRIFT_SCAN
         try:
-            foreign = await self._in_thread(self._executor.sweep)
-            missing = await self._in_thread(self._executor.check) if check else []
+            await self._in_thread(self._executor.mend, idle_s=_SETTLED_S)
+            await self._sweep()
         except FleetError as error:
-            if not check:
-                raise
             _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
-            foreign, missing = [], []
+        await self._find_missing()
+        await self._purge(idle_s=_STALE_S)
+
+    async def _check(self) -> None:
+        """Look for what is missing alone, beside whatever is under way."""
+        try:
+            await self._in_thread(self._executor.mend, idle_s=_SETTLED_S)
+        except FleetError as error:
+            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
+        await self._find_missing()
+
+    async def _sweep(self) -> None:
+        foreign = await self._in_thread(self._executor.sweep)
         self._foreign += len(foreign)
         for one in foreign:
             _log.error("foreign.withdrawn", repository=one.repository, reference=one.reference)
+
+    async def _find_missing(self) -> None:
+        self._check_at = self._now() + DRIFT_SCAN
+        try:
+            missing = await self._in_thread(self._executor.check)
+        except FleetError as error:
+            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
+            missing = []
         for edition in missing:
             _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
-        self._scan_at = self._now() + (DRIFT_SCAN if check else _FIRST_SCAN)
+
+    async def _purge(self, *, idle_s: float) -> None:
+        try:
+            purged = await self._in_thread(self._executor.purge, idle_s=idle_s)
+        except FleetError as error:
+            _log.warning("purge.failed", reason=error.reason, detail=error.detail)
+            return
+        if purged != Purged():
+            _log.info("registry.purged", blobs=purged.blobs, size_bytes=purged.size_bytes, uploads=purged.uploads)
 
     async def _in_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         call = partial(work, *arguments, **options)

@@ -7,12 +7,13 @@ so that nothing is deleted from below an image that is just being published.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from edge.app.footprint import Footprint, footprint
 from edge.app.ports import IntentLog, SiteRegistry, Staging, TransferLog, Upstream
 from edge.app.publish import Publisher
+from edge.app.purge import Purged, Purger
 from edge.app.transfer import Progress, Transfer, Untold
 from edge.app.withdraw import Foreign, Withdrawer
 from edge.domain.admission import Admission, Dossier
@@ -51,9 +52,11 @@ class Replicator:
         progress: Progress | None = None,
     ) -> None:
         self._site = site
+        self._log = log
         self._transfer = Transfer(site, log, staging, progress=progress or Untold())
         self._publisher = Publisher(site, intents)
         self._withdrawer = Withdrawer(site, intents, log)
+        self._purger = Purger(site, log, self._transfer)
         self._writing = threading.Lock()
         self._removals = 0
         self._is_alone = site.capabilities.sole_writer
@@ -121,6 +124,25 @@ class Replicator:
         """Remove what is in no footprint; before the registry opens, and whenever in doubt."""
         with self._removing():
             return self._withdrawer.sweep(expected)
+
+    def discard(self, damaged: Collection[Digest]) -> None:
+        """Remove damaged bytes from every repository of a registry whose disk is ours, to be sent again."""
+        disk = self._site.disk
+        if disk is not None:
+            with self._removing():
+                for digest in damaged:
+                    self._log.blob_lost(digest)
+                    disk.discard(digest)
+
+    def miss(self, repository: str, blobs: Iterable[Digest]) -> None:
+        """Take note that a repository no longer has blobs: it is not asked for them on behalf of another."""
+        for digest in blobs:
+            self._log.blob_gone(repository, digest)
+
+    def purge(self, *, idle_s: float) -> Purged:
+        """Free what the registry keeps and nobody needs, where its disk is ours."""
+        with self._writing:
+            return self._purger.run(idle_s=idle_s)
 
     @contextmanager
     def _removing(self) -> Iterator[None]:

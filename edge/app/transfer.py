@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -78,6 +79,12 @@ class Transfer:
     def missing(self, repository: str, blobs: Iterable[Descriptor]) -> list[Digest]:
         """Ask the site which of these blobs it does not have."""
         return [blob.digest for blob in blobs if not self._site.has_blob(repository, blob.digest)]
+
+    @contextmanager
+    def turns_of(self, digests: Iterable[Digest]) -> Iterator[set[Digest]]:
+        """Keep transfers off these blobs for a moment: `→ those that none is moving or about to`."""
+        with self._workers.held(digests) as held:
+            yield held
 
     def _task(self, upstream: Upstream, dossier: Dossier, blob: Descriptor) -> Task:
         repository = dossier.local_repository

@@ -72,26 +72,22 @@ class Withdrawer:
         In a registry of our own that is everything else; in one that we share, what is ours by an intent.
         """
         if self._site.capabilities.sole_writer:
-            names = self._site.repositories()
-            found = {name: self._site.known_manifests(name) for name in names}
-            tags = {name: self._site.tags(name) for name in names}
+            found = {name: self._site.references(name) for name in self._site.repositories()}
         else:
-            ours = self._intents.ours()
-            found = {name: {Digest(one) for one in its if ":" in one} for name, its in ours.items()}
-            tags = {name: [one for one in its if ":" not in one] for name, its in ours.items()}
+            found = {name: self._standing(name, ours) for name, ours in self._intents.ours().items()}
         return [
             foreign
-            for name, manifests in found.items()
-            for foreign in self._sweep(name, manifests, tags[name], expected.get(name, Footprint()))
+            for name, standing in found.items()
+            for foreign in self._sweep(name, standing, expected.get(name, Footprint()))
         ]
 
-    def _sweep(
-        self, repository: str, manifests: set[Digest], tags: Iterable[str], expected: Footprint
-    ) -> list[Foreign]:
-        stands = {tag: self._site.head(repository, tag) for tag in tags}
-        stray_tags = {tag: to for tag, to in stands.items() if to and expected.tags.get(tag) != to}
-        manifests = manifests | {to for to in stands.values() if to}
-        stray = sorted(manifests - expected.manifests)
+    def _standing(self, repository: str, references: Iterable[str]) -> dict[str, Digest]:
+        heads = {one: Digest(one) if ":" in one else self._site.head(repository, one) for one in references}
+        return {one: digest for one, digest in heads.items() if digest}
+
+    def _sweep(self, repository: str, standing: Mapping[str, Digest], expected: Footprint) -> list[Foreign]:
+        stray_tags = {one: to for one, to in standing.items() if ":" not in one and expected.tags.get(one) != to}
+        stray = sorted(set(standing.values()) - expected.manifests)
         blobs = {blob for digest in stray for blob in self._named_by(repository, digest)}
         self.untag(repository, stray_tags, keeps=lambda digest: digest in expected.manifests)
         self._delete(repository, stray, ())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,6 +69,20 @@ class Workers:
         self._highest = 0
         """The priority of the most urgent image that waits for a thread."""
         self._is_stopped = False
+        self._held: set[Digest] = set()
+
+    @contextmanager
+    def held(self, digests: Iterable[Digest]) -> Iterator[set[Digest]]:
+        """Keep threads off these blobs for a moment: `→ those that none is bringing`."""
+        with self._changed:
+            ours = set(digests) - self._held - {task.digest for batch in self._batches for task in batch.running}
+            self._held |= ours
+        try:
+            yield ours
+        finally:
+            with self._changed:
+                self._held -= ours
+                self._changed.notify_all()
 
     def run(self, urgency: Urgency, source: str, tasks: Sequence[Task]) -> None:
         """Run one image's tasks, the largest first, and wait for them.
@@ -118,7 +133,7 @@ class Workers:
 
     def _ready(self) -> Iterator[tuple[_Batch, Task]]:
         """List a task of each image that has one which could run, whatever its source has to do."""
-        running = {task.digest for batch in self._batches for task in batch.running}
+        running = self._held | {task.digest for batch in self._batches for task in batch.running}
         for batch in self._batches:
             # A blob that another image is bringing is waited for, then found there or taken over.
             task = next((one for one in reversed(batch.waiting) if one.digest not in running), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from edge.app.ports import OpenBlob
 from fleet.reference import Digest
 
 
@@ -48,11 +49,17 @@ class MemoryJournal:
     def upload_closed(self, repository: str, digest: Digest) -> None:
         self.uploads.pop((repository, digest), None)
 
+    def open_uploads(self) -> Collection[OpenBlob]:
+        return [OpenBlob(*key, location) for key, location in self.uploads.items()]
+
     def blob_stored(self, repository: str, digest: Digest) -> None:
         self.blobs.setdefault(digest, []).append(repository)
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         self.blobs[digest] = [name for name in self.blobs.get(digest, []) if name != repository]
+
+    def blob_lost(self, digest: Digest) -> None:
+        self.blobs.pop(digest, None)
 
     def blob_origin(self, digest: Digest) -> str:
         return next(iter(self.blobs.get(digest, [])), "")

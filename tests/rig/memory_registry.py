@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from edge.app.disk import SiteDisk
 from edge.app.ports import Capabilities, Gc, Upload
 from edge.domain.content import Descriptor, Image, RawManifest, read_manifest
 from fleet.errors import FleetError, Kind, malformed
@@ -82,6 +83,7 @@ class MemorySite:
     blobs: set[Key] = field(default_factory=set)
     uploads: dict[str, bytearray] = field(default_factory=dict)
     free: int | None = None
+    disk: SiteDisk | None = None
     crash_at: int = -1
 
     def _write(self) -> None:
@@ -176,6 +178,10 @@ class MemorySite:
 
     def repositories(self) -> list[str]:
         return sorted({repository for repository, _ in (*self.manifests, *self.blobs)})
+
+    def references(self, repository: str) -> dict[str, Digest]:
+        tags = {tag: digest for (name, tag), digest in self.by_tag.items() if name == repository}
+        return {str(digest): digest for digest in self.known_manifests(repository)} | tags
 
     def known_manifests(self, repository: str) -> set[Digest]:
         return {Digest(digest) for name, digest in self.manifests if name == repository}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from edge.adapters.journal.database import Database
+from edge.app.ports import OpenBlob
 from fleet.reference import Digest
 
 _PUT = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, 'put')"
@@ -73,6 +74,11 @@ class Transfers:
         """Forget an upload."""
         self._database.write_soon("DELETE FROM upload WHERE repository = ? AND digest = ?", [(repository, digest)])
 
+    def open_uploads(self) -> Collection[OpenBlob]:
+        """List the uploads that are open."""
+        rows = self._database.rows("SELECT repository, digest, location FROM upload")
+        return [OpenBlob(repository, Digest(digest), location) for repository, digest, location in rows]
+
     def blob_stored(self, repository: str, digest: Digest) -> None:
         """Remember that a repository has a blob."""
         self._database.write_soon("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(digest, repository)])
@@ -80,6 +86,10 @@ class Transfers:
     def blob_gone(self, repository: str, digest: Digest) -> None:
         """Forget it."""
         self._database.write_soon("DELETE FROM blob WHERE digest = ? AND repository = ?", [(digest, repository)])
+
+    def blob_lost(self, digest: Digest) -> None:
+        """Forget it of every repository."""
+        self._database.write_soon("DELETE FROM blob WHERE digest = ?", [(digest,)])
 
     def blob_origin(self, digest: Digest) -> str:
         """Name one repository that has the blob, or the empty string."""

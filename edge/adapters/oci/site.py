@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from edge.adapters.oci.descriptors import ACCEPT
 from edge.adapters.oci.exchange import Answer, Carrier, Request, discard, failure, read_at_most
 from edge.adapters.oci.listing import listed
+from edge.app.disk import SiteDisk
 from edge.app.ports import Capabilities, Upload
 from edge.domain.content import RawManifest
 from fleet.errors import FleetError, Kind, malformed
@@ -35,17 +36,14 @@ class Shelf(Protocol):
     """What can be known of a registry besides its API: the disk, where it is ours."""
 
     @property
-    def sees_blobs(self) -> bool:
-        """Say whether `blob_bytes` knows; where it does not, only the API can tell."""
+    def disk(self) -> SiteDisk | None:
+        """The files, or None where they are not ours."""
 
     def repositories(self) -> list[str] | None:
         """List every repository, or None where only the API can tell."""
 
-    def manifests(self, repository: str) -> set[Digest] | None:
-        """List every manifest of a repository, or None where only the API can tell."""
-
-    def blob_bytes(self, repository: str, digest: Digest) -> int | None:
-        """Say how large a blob is that a repository has, or None where it has not."""
+    def references(self, repository: str) -> dict[str, Digest] | None:
+        """List what a repository serves, `digest or tag → digest`, or None where only the API can tell."""
 
     def room(self) -> int | None:
         """Say how many bytes are free, or None where that cannot be known from here."""
@@ -75,6 +73,11 @@ class OciSite:
     def close(self) -> None:
         """Drop every connection; what is under way may end."""
         self._client.close()
+
+    @property
+    def disk(self) -> SiteDisk | None:
+        """The files below it, where they are ours; no prefix is set then."""
+        return self._shelf.disk
 
     @property
     def capabilities(self) -> Capabilities:
@@ -108,8 +111,8 @@ class OciSite:
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Say whether a blob is there in this repository: the disk says so for a hundredth of what a request costs."""
-        if self._shelf.sees_blobs:
-            return self._shelf.blob_bytes(self._prefix + repository, digest) is not None
+        if self._shelf.disk:
+            return self._shelf.disk.copy_of(repository, digest) is not None
         response = self._ask("HEAD", repository, f"blobs/{digest}")
         discard(response)
         if response.status == _NOT_FOUND:
@@ -219,13 +222,18 @@ class OciSite:
         found = on_disk if on_disk is not None else listed(self._client, "/v2/_catalog", "repositories")
         return [name.removeprefix(self._prefix) for name in found if name.startswith(self._prefix)]
 
-    def known_manifests(self, repository: str) -> set[Digest]:
-        """List a repository's manifests, untagged ones too where we own the disk."""
-        on_disk = self._shelf.manifests(self._prefix + repository)
+    def references(self, repository: str) -> dict[str, Digest]:
+        """List what stands in a repository; what has no tag is seen where we own the disk."""
+        on_disk = self._shelf.references(self._prefix + repository)
         if on_disk is not None:
             return on_disk
-        heads = (self.head(repository, tag) for tag in self.tags(repository))
-        return {digest for digest in heads if digest}
+        heads = {tag: self.head(repository, tag) for tag in self.tags(repository)}
+        found = {tag: digest for tag, digest in heads.items() if digest}
+        return {**{str(digest): digest for digest in found.values()}, **found}
+
+    def known_manifests(self, repository: str) -> set[Digest]:
+        """List a repository's manifests, untagged ones too where we own the disk."""
+        return set(self.references(repository).values())
 
     def tags(self, repository: str) -> list[str]:
         """List every tag of a repository; empty where it is unknown."""

@@ -33,10 +33,12 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
 
 @pytest.fixture
 def push(central: Central, key: KeyPair) -> Push:
-    """Push an image of fresh content and sign it: `(repository, tag, signer=key) → manifest`."""
+    """Push an image of fresh content and sign it: `(repository, tag, signer=key, layers=()) → manifest`."""
 
-    def pushed(repository: str, tag: str, *, signer: KeyPair | None = key, layer: bytes = b"") -> RawManifest:
-        made = central.push_image(repository, tag, layers=(layer,) if layer else ())
+    def pushed(
+        repository: str, tag: str, *, signer: KeyPair | None = key, layers: tuple[bytes, ...] = ()
+    ) -> RawManifest:
+        made = central.push_image(repository, tag, layers=layers)
         if signer:
             cosign.sign(f"{central.host}/{repository}@{made.digest}", signer)
         return made
