@@ -105,12 +105,13 @@ class Drift:
         standing = scan.standing.setdefault(repository, disk.references(repository))
         if any(standing.get(reference) != digest for reference, digest in wanted.items()):
             scan.lacking.add(edition)
-        copies = {digest: disk.copy_of(repository, digest) for digest in footprint.manifests | footprint.blobs}
+        made_of = sizes(dossier, self._site().capabilities)
+        copies = {digest: disk.copy_of(repository, digest) for digest in made_of}
         absent = {digest for digest, copy in copies.items() if copy is None}
         if absent:
             scan.lacking.add(edition)
             self._replicator.miss(repository, absent)
-        for digest, size in sizes(dossier, self._site().capabilities).items():
+        for digest, size in made_of.items():
             copy = copies[digest]
             if copy and copy.size_bytes != size and not self._is_odd(disk, repository, digest, copy.size_bytes):
                 scan.damaged.add(digest)

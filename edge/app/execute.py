@@ -18,7 +18,7 @@ from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
-from edge.domain.plan import Edition, Retag, RuleVersions, Wanted
+from edge.domain.plan import Edition, Retag, RuleVersions, Site, Wanted
 from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
@@ -192,34 +192,28 @@ class Executor:
             FleetError: as the registry says; a repetition goes on where this one stopped.
         """
         dossier = self._editions.dossier(edition)
-        tags = self._own_tags(edition)
+        tags = self._own_tags(edition, self._editions.site())
         if dossier is not None:
             self._replicator.withdraw(replace(dossier, tags=tags), lambda: self._held_beside(edition))
         self._editions.forget(edition, tags)
 
-    def _own_tags(self, edition: Edition) -> tuple[str, ...]:
+    def _own_tags(self, edition: Edition, site: Site) -> tuple[str, ...]:
         """List the tags that stand for this edition and for no other with the same digest."""
-        site = self._editions.site()
         place = (edition.local_repository, edition.digest)
         if any((one.local_repository, one.digest) == place for one in site.begun - {edition}):
             return ()
         return tuple(sorted(tag for (repository, tag), to in site.tags.items() if (repository, to) == place))
 
     def _held_beside(self, edition: Edition) -> Footprint:
-        repository = edition.local_repository
-        admitted = self._editions.site().admitted
+        repository, site = edition.local_repository, self._editions.site()
+        own = self._own_tags(edition, site)
+        tags = {tag: to for (where, tag), to in site.tags.items() if where == repository and tag not in own}
         others = (
             self._replicator.footprint(dossier)
             for other, dossier in self._editions.neighbours(repository)
-            if other != edition and other in admitted
+            if other != edition and other in site.admitted
         )
-        return united(others) | Footprint(tags=self._tags_of(repository, less=edition))
-
-    def _tags_of(self, repository: str, *, less: Edition | None = None) -> dict[str, Digest]:
-        own = self._own_tags(less) if less else ()
-        return {
-            tag: to for (where, tag), to in self._editions.site().tags.items() if where == repository and tag not in own
-        }
+        return united(others) | Footprint(tags=tags)
 
     def sweep(self) -> list[Foreign]:
         """Remove from the registry what nobody admitted.
@@ -230,16 +224,16 @@ class Executor:
         return self._replicator.sweep(self._expected())
 
     def _expected(self) -> dict[str, Footprint]:
-        site = self._editions.site()
-        expected: dict[str, Footprint] = {}
-        for repository in {edition.local_repository for edition in site.begun}:
-            admitted = [
-                self._replicator.footprint(dossier)
-                for edition, dossier in self._editions.neighbours(repository)
-                if edition in site.admitted
-            ]
-            expected[repository] = united(admitted) | Footprint(tags=self._tags_of(repository))
-        return expected
+        site = self._editions.site()  # once: it is a walk over all editions
+        tags: dict[str, dict[str, Digest]] = {}
+        for (repository, tag), digest in site.tags.items():
+            tags.setdefault(repository, {})[tag] = digest
+        expected = {one.local_repository: Footprint() for one in site.begun}
+        for edition, dossier in self._editions.walk():
+            if edition in site.admitted:
+                repository = edition.local_repository
+                expected[repository] = expected.get(repository, Footprint()) | self._replicator.footprint(dossier)
+        return {name: whole | Footprint(tags=tags.get(name, {})) for name, whole in expected.items()}
 
     def mend(self, *, idle_s: float) -> None:
         """Remove what keeps the registry from answering; to be done before it is swept or checked."""

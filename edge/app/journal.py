@@ -51,6 +51,9 @@ class EditionStore(Protocol):
     def size_bytes(self, edition: Edition) -> int:
         """Say how many bytes its blobs have, 0 where that is not known yet."""
 
+    def walk(self) -> Iterable[tuple[Edition, Dossier]]:
+        """Walk all that may be in the registry."""
+
     def neighbours(self, repository: str) -> Iterable[tuple[Edition, Dossier]]:
         """Walk what may be in one repository of the registry."""
 

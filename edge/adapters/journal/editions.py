@@ -113,6 +113,12 @@ class Editions:
         rows = self._database.rows(f"SELECT size_bytes FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
         return next((int(row[0]) for row in rows), 0)
 
+    def walk(self) -> Iterator[tuple[Edition, Dossier]]:
+        """Walk all that may be in the registry: one at a time, dossiers are large."""
+        for (key,) in self._database.rows("SELECT id FROM edition WHERE begun"):
+            for row in self._database.rows(f"SELECT {_COLUMNS}, dossier FROM edition WHERE id = ?", (key,)):  # noqa: S608 - constants
+                yield _edition(row), read_dossier(row[6])
+
     def neighbours(self, repository: str) -> Iterator[tuple[Edition, Dossier]]:
         """Walk what may be in one repository of the registry."""
         query = f"SELECT {_COLUMNS}, dossier FROM edition WHERE local_repository = ? AND begun"  # noqa: S608 - constants

@@ -20,7 +20,7 @@ def hex_of(digest: Digest) -> str:
     return digest.removeprefix("sha256:")
 
 
-def regular(path: Path, *, least: int = 0) -> os.stat_result | None:
+def regular(path: Path | str, *, least: int = 0) -> os.stat_result | None:
     """Look at a regular file of at least `least` bytes, or None."""
     try:
         found = os.stat(path)  # noqa: PTH116 -- asked for each blob of each image
@@ -29,14 +29,14 @@ def regular(path: Path, *, least: int = 0) -> os.stat_result | None:
     return found if S_ISREG(found.st_mode) and found.st_size >= least else None
 
 
-def copy_at(path: Path) -> Copy | None:
+def copy_at(path: Path | str) -> Copy | None:
     """Look at the bytes of a blob, or None."""
     found = regular(path)
     return Copy(found.st_size, (found.st_dev, found.st_ino)) if found else None
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Iterator[bytes]]:
+def reading(path: Path | str) -> Iterator[Iterator[bytes]]:
     """Read a file once, and tell the kernel so (6.3 and later heed it): what workloads pull stays in its cache."""
 
     def chunks(descriptor: int) -> Iterator[bytes]:
@@ -57,7 +57,7 @@ def reading(path: Path) -> Iterator[Iterator[bytes]]:
         os.close(descriptor)
 
 
-def names_in(directory: Path) -> list[str]:
+def names_in(directory: Path | str) -> list[str]:
     """List a directory; an absent one is empty."""
     try:
         return os.listdir(directory)  # noqa: PTH208 -- names, not paths: there are tens of thousands
@@ -75,16 +75,17 @@ def is_older(path: Path, than: float) -> bool:
         return False
 
 
-def remove(path: Path) -> None:
+def remove(path: Path | str) -> None:
     """Remove a file, or leave it gone."""
     with suppress(OSError):
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108 -- paths are strings where there are many
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path | str) -> str:
     """Read a small file; an absent one is empty."""
     try:
-        return path.read_text(errors="replace")
+        with open(path, errors="replace", encoding="utf-8") as file:  # noqa: PTH123 -- as above
+            return file.read()
     except OSError:
         return ""
 

@@ -29,6 +29,7 @@ from edge.adapters.registry.files import (
 from edge.app.disk import Copy, OpenUpload
 from fleet.reference import Digest
 
+_LINK_BYTES = len("sha256:") + 64
 _TAG = "org.opencontainers.image.ref.name"
 
 
@@ -66,6 +67,11 @@ class _Disk:
 class DistributionShelf(_Disk):
     """CNCF Distribution's filesystem driver: bytes in one place, and a link per repository that has them."""
 
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._root = directory / "docker/registry/v2/repositories"
+        self._blobs = directory / "docker/registry/v2/blobs/sha256"
+
     @property
     def disk(self) -> DistributionShelf:
         """Its files are ours to mend."""
@@ -78,14 +84,14 @@ class DistributionShelf(_Disk):
     def references(self, repository: str) -> dict[str, Digest]:
         """List every revision and tag that can be read."""
         manifests = self._root / repository / "_manifests"
-        revisions = (digest_in(text_of(link)) for link in manifests.glob("revisions/*/*/link"))
-        found = {str(one): one for one in revisions if one and regular(self._data(one))}
-        tags = {link.parts[-3]: digest_in(text_of(link)) for link in manifests.glob("tags/*/current/link")}
+        revisions = (digest_in(f"sha256:{name}") for name in names_in(manifests / "revisions/sha256"))
+        found = {str(one): one for one in revisions if one and self.copy_of(repository, one)}
+        tags = {tag: digest_in(text_of(manifests / f"tags/{tag}/current/link")) for tag in names_in(manifests / "tags")}
         return found | {tag: digest for tag, digest in tags.items() if digest in found}
 
     def copy_of(self, repository: str, digest: Digest) -> Copy | None:
         """Look at a blob that a repository links."""
-        links = _links(self._root / repository, digest)
+        links = _links(f"{self._root}/{repository}", digest)
         return copy_at(self._data(digest)) if any(regular(link, least=1) for link in links) else None
 
     @contextmanager
@@ -101,13 +107,12 @@ class DistributionShelf(_Disk):
     def clear(self, repository: str, *, idle_s: float) -> list[str]:
         """Remove links that hold no digest, as a power cut leaves them: it answers 500 for those."""
         before = time.time() - idle_s
-        place = self._root / repository
-        links = [
-            *place.glob("_layers/sha256/*/link"),
-            *place.glob("_manifests/revisions/sha256/*/link"),
-            *place.glob("_manifests/tags/*/current/link"),
-        ]
-        broken = [link for link in links if digest_in(text_of(link)) is None and is_older(link, before)]
+        place = f"{self._root}/{repository}"
+        shelves = [f"{place}/{kind}/sha256" for kind in ("_layers", "_manifests/revisions")]
+        links = [f"{shelf}/{name}/link" for shelf in shelves for name in names_in(shelf)]
+        links += [f"{place}/_manifests/tags/{tag}/current/link" for tag in names_in(f"{place}/_manifests/tags")]
+        odd = [Path(link) for link in links if (found := regular(link)) and found.st_size != _LINK_BYTES]
+        broken = [link for link in odd if digest_in(text_of(link)) is None and is_older(link, before)]
         for link in broken:
             remove(link)
         return [str(link.relative_to(self._root)) for link in broken]
@@ -130,7 +135,7 @@ class DistributionShelf(_Disk):
     def _drop(self, digest: Digest) -> int:
         data = self._data(digest)
         found = regular(data)
-        shutil.rmtree(data.parent, ignore_errors=True)
+        shutil.rmtree(Path(data).parent, ignore_errors=True)
         return found.st_size if found else 0
 
     def _survey(self) -> tuple[set[str], dict[str, list[Path]]]:
@@ -138,12 +143,12 @@ class DistributionShelf(_Disk):
         linked, hollow = set[str](), dict[str, list[Path]]()
         for repository in self.repositories():
             for kind in ("_layers/sha256", "_manifests/revisions/sha256"):
-                shelf = self._root / repository / kind
+                shelf = f"{self._root}/{repository}/{kind}"
                 for name in names_in(shelf):
-                    if regular(shelf / name / "link"):
+                    if regular(f"{shelf}/{name}/link"):
                         linked.add(name)
                     else:
-                        hollow.setdefault(name, []).append(shelf / name)
+                        hollow.setdefault(name, []).append(Path(shelf, name))
         return linked, hollow
 
     def uploads(self, *, idle_s: float) -> list[OpenUpload]:
@@ -161,16 +166,9 @@ class DistributionShelf(_Disk):
         """Remove its directory."""
         shutil.rmtree(self._root / upload.repository / "_uploads" / upload.name, ignore_errors=True)
 
-    @property
-    def _root(self) -> Path:
-        return self._directory / "docker/registry/v2/repositories"
-
-    @property
-    def _blobs(self) -> Path:
-        return self._directory / "docker/registry/v2/blobs/sha256"
-
-    def _data(self, digest: Digest) -> Path:
-        return self._blobs / hex_of(digest)[:2] / hex_of(digest) / "data"
+    def _data(self, digest: Digest) -> str:
+        name = hex_of(digest)
+        return f"{self._blobs}/{name[:2]}/{name}/data"
 
 
 class ZotShelf(_Disk):
@@ -246,8 +244,8 @@ class ZotShelf(_Disk):
         """Remove its file."""
         remove(self._directory / upload.repository / ".uploads" / upload.name)
 
-    def _data(self, repository: str, digest: Digest) -> Path:
-        return self._directory / repository / "blobs/sha256" / hex_of(digest)
+    def _data(self, repository: str, digest: Digest) -> str:
+        return f"{self._directory}/{repository}/blobs/sha256/{hex_of(digest)}"
 
 
 def _below(root: Path, *, marks: tuple[str, ...]) -> Iterator[str]:
@@ -258,9 +256,9 @@ def _below(root: Path, *, marks: tuple[str, ...]) -> Iterator[str]:
         names[:] = [name for name in names if not name.startswith(("_", ".")) and name not in content]
 
 
-def _links(repository: Path, digest: Digest) -> Iterable[Path]:
+def _links(repository: str, digest: Digest) -> Iterable[str]:
     name = hex_of(digest)
-    return (repository / "_layers/sha256" / name / "link", repository / "_manifests/revisions/sha256" / name / "link")
+    return (f"{repository}/_layers/sha256/{name}/link", f"{repository}/_manifests/revisions/sha256/{name}/link")
 
 
 def _entries(text: str) -> list[Any] | None:
