@@ -46,6 +46,8 @@ _log = structlog.get_logger(__name__)
 STATUS_PAUSE_S = 0.25
 """Changes within this time are one writing of the status file."""
 STATUS_EVERY_S = 5.0
+STATUS_MOVING_S = 1.0
+"""How often it is written while an artifact is under way."""
 REVOKED_CHECK_S = 3600.0
 UNKNOWN_CHECK_S = 5.0
 
@@ -144,6 +146,7 @@ async def _serve(base: _Base) -> None:
             report=site.desk.report,
             revoked=site.revoked,
             connected=site.reconciler.poke,
+            is_moving=lambda: site.reconciler.is_moving,
             is_identity_revoked=base.who.is_revoked,
         )
         site.changed = control.reports_changed
@@ -324,7 +327,7 @@ async def _write_status(base: _Base, site: _Site, control: Control) -> None:
         except OSError as error:  # a full disk: whoever serves goes on serving
             _log.warning("status.unwritten", detail=str(error))
         try:
-            async with asyncio.timeout(STATUS_EVERY_S):
+            async with asyncio.timeout(STATUS_MOVING_S if site.reconciler.is_moving else STATUS_EVERY_S):
                 await asyncio.sleep(STATUS_PAUSE_S)
                 await site.status_due.wait()
                 site.status_due.clear()

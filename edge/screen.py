@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 _COLOURS = {"published": "green", "waiting": "yellow", "refused": "red", "failed": "red"}
 _GOOD = frozenset({"CONNECTED", "PENDING"})
-_MIB = 1 << 20
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+_BAR_WIDTH = 20
 
 
 def show_status(document: Mapping[str, Any]) -> None:
@@ -58,7 +62,10 @@ def _table(rows: list[Mapping[str, Any]]) -> Table:
         table.add_column(name, overflow="fold")
     for row in rows:
         state = row["state"] or "problem"
-        table.add_row(row["name"], Text(state, _COLOURS.get(state, "red")), _pull(row), _reason(row))
+        cells: list[Text | ProgressBar] = [_reason(row)]
+        if row["total_bytes"]:
+            cells += [ProgressBar(row["total_bytes"], row["done_bytes"], width=_BAR_WIDTH), Text(_progress(row))]
+        table.add_row(row["name"], Text(state, _COLOURS.get(state, "red")), _pull(row), Group(*cells))
     return table
 
 
@@ -70,13 +77,31 @@ def _pull(row: Mapping[str, Any]) -> str:
 
 def _reason(row: Mapping[str, Any]) -> Text:
     text = Text(row["reason"] or "", style="bold" if row["reason"] else "")
-    if row["total_bytes"]:
-        text.append(f" {row['done_bytes'] / _MIB:.1f} of {row['total_bytes'] / _MIB:.1f} MiB", style="")
+    if row["retry_at"]:
+        text.append(f" until {row['retry_at']}", style="not bold")
     if row["text"]:
         text.append(f" {row['text']}", style="not bold")
     if row["serving_digest"]:
         text.append(f" (serving {row['serving_digest'][:19]}…)", style="dim")
     return text
+
+
+def _progress(row: Mapping[str, Any]) -> str:
+    words = [f"{_size(row['done_bytes'])} of {_size(row['total_bytes'])}"]
+    if row["left_bytes"]:
+        words.append(f"{_size(row['left_bytes'])} left")
+    if row["rate_bytes_per_s"]:
+        words.append(f"{_size(row['rate_bytes_per_s'])}/s")
+    if row["eta_s"] is not None:
+        words.append(f"done in {timedelta(seconds=row['eta_s'])}")
+    return ", ".join(words)
+
+
+def _size(count: int) -> str:
+    scaled, unit = float(count), 0
+    while scaled >= _STEP and unit < len(_UNITS) - 1:
+        scaled, unit = scaled / _STEP, unit + 1
+    return f"{scaled:.1f} {_UNITS[unit]}" if unit else f"{count} B"
 
 
 def _colour(*, good: bool) -> str:

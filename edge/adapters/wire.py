@@ -179,6 +179,8 @@ def _exception(row: Row) -> state_pb2.ResourceException:
         serving_digest=row.serving_digest,
         done_bytes=row.done_bytes,
         total_bytes=row.total_bytes,
+        retry_at=_stamp(row.until),
+        rate_bytes_per_s=row.rate_bytes_per_s,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -42,6 +42,10 @@ _REPORT_PAUSE_S = 0.1
 """Changes within this time are one report."""
 _REPORT_SPREAD = 0.05
 """Of the reconnect window, which grows with the fleet: how far reports of one change are spread."""
+_PROGRESS_S = 2.0
+"""While something is under way: how often that is told, and what else changes with it."""
+_PROGRESS_SPREAD = 0.4
+"""Of the reconnect window: how far that is spread, or put off where the fleet is large."""
 
 
 class Clock(Protocol):
@@ -81,6 +85,7 @@ class Control:
         report: makes the report of the moment.
         revoked: told each time Ground Control says whether we are revoked.
         connected: told when a link is there again.
+        is_moving: asked whether an artifact is under way.
         is_identity_revoked: asked, while there is no SVID, whether that is because we are revoked.
     """
 
@@ -94,6 +99,7 @@ class Control:
         report: Callable[[], Report],
         revoked: Callable[[bool], None] = lambda _: None,
         connected: Callable[[], None] = lambda: None,
+        is_moving: Callable[[], bool] = lambda: False,
         is_identity_revoked: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ground_control = ground_control
@@ -103,6 +109,7 @@ class Control:
         self.report = report
         self._revoked = revoked
         self._connected = connected
+        self._is_moving = is_moving
         self._is_identity_revoked = is_identity_revoked
         self._holding: Holding = state.holding()
         self._applying = asyncio.Lock()
@@ -180,14 +187,24 @@ class Control:
 
     @contextmanager
     def reports(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
-        """Listen for something to report: gives a wait for it, and for what comes shortly after."""
+        """Listen for something to report: gives a wait for it, and for what comes shortly after.
+
+        While artifacts are under way there is something new all the time: then it is told at a pace of its own, and
+        the end of it at once.
+        """
         changed = asyncio.Event()
         changed.set()
+        due_s = 0.0
 
         async def wait() -> None:
-            await changed.wait()
-            await asyncio.sleep(_REPORT_PAUSE_S + self.window.total_seconds() * _REPORT_SPREAD * _chance())
-            changed.clear()
+            nonlocal due_s
+            while True:
+                await _until(changed, due_s if self._is_moving() else None)
+                await asyncio.sleep(_REPORT_PAUSE_S + self.window.total_seconds() * _REPORT_SPREAD * _chance())
+                changed.clear()
+                if not self._is_moving() or _loop_s() >= due_s:
+                    break
+            due_s = _loop_s() + _PROGRESS_S + self.window.total_seconds() * _PROGRESS_SPREAD * _chance()
 
         self._listeners.add(changed)
         try:
@@ -285,6 +302,17 @@ class Control:
         self.status = replace(
             LinkStatus(state, text, since, number or self.status.session_number, name), retry_at=retry_at
         )
+
+
+async def _until(changed: asyncio.Event, due_s: float | None) -> None:
+    """Wait for a change, or for a time of the loop's clock."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(due_s):
+            await changed.wait()
+
+
+def _loop_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _chance() -> float:

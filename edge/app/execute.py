@@ -75,7 +75,8 @@ class Executor:
             FleetError: as `edge.app.judge.judge`.
         """
         enforced = self.enforced
-        verdict = self._rejudge(edition, enforced) if again else self._judge(edition, enforced)
+        with self._progress.judging(edition):
+            verdict = self._rejudge(edition, enforced) if again else self._judge(edition, enforced)
         self._judged[edition] = enforced.versions
         if isinstance(verdict, Refused):
             self._editions.refuse(edition)
@@ -127,16 +128,14 @@ class Executor:
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
         upstream = self._upstream(edition, self.enforced)
         self._editions.begin(edition)
-        self._progress.begin(edition.name, sum(blob.size_bytes for blob in admission.blobs))
-        try:
-            urgency = Urgency(wanted.priority, wanted.group)
+        urgency = Urgency(wanted.priority, wanted.group)
+        with self._progress.bringing(edition, sum(blob.size_bytes for blob in admission.blobs)):
             self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found), urgency)
-        finally:
-            self._progress.end(edition.name)
         self._editions.publish(edition, wanted.tag)
 
     def _confirm(self, edition: Edition, admission: Admission) -> Admission:
         """Judge once more by stored evidence where a version changed meanwhile; under the publish lock."""
+        self._progress.publishing(edition)
         self._wanted(edition)
         enforced = self.enforced
         versions = RuleVersions(admission.policy_version, admission.trust_version, admission.block_version)
@@ -196,6 +195,7 @@ class Executor:
         if dossier is not None:
             self._replicator.withdraw(replace(dossier, tags=tags), lambda: self._held_beside(edition))
         self._editions.forget(edition, tags)
+        self._progress.forget(edition)
 
     def _own_tags(self, edition: Edition, site: Site) -> tuple[str, ...]:
         """List the tags that stand for this edition and for no other with the same digest."""

@@ -46,6 +46,7 @@ class Landing:
         stop: set to end it soon; the upload stays open.
         came: told the number of bytes that came.
         found: told the number of bytes that a former run left.
+        lost: told the number of bytes that were counted and are of no use.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Landing:
         stop: threading.Event,
         came: Callable[[int], None],
         found: Callable[[int], None],
+        lost: Callable[[int], None],
     ) -> None:
         self._site = site
         self._log = log
@@ -66,6 +68,7 @@ class Landing:
         self._stop = stop
         self._came = came
         self._found = found
+        self._lost = lost
         self._upload: Upload | None = None
         self._hash: hashlib._Hash | None = None
         self.is_begun = False
@@ -198,9 +201,11 @@ class Landing:
         while found and found.offset != sent and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
             found = self._site.resume(upload.location)
         if found is None:
+            self._lost(sent)
             self._forget()
         else:
             if found.offset != sent:
+                self._lost(sent - found.offset)
                 self._hash = None  # what was hashed is not what is there: the registry's check has to do
             self._upload = found
 
@@ -247,6 +252,7 @@ class Landing:
     def _abandon(self, segment: Segment) -> None:
         """Begin anew: what came is of no use."""
         upload = self._upload
+        self._lost(self._position(segment))
         self._forget()
         segment.clear(0)
         if upload:

@@ -120,6 +120,11 @@ class Reconciler:
         site = replace(self._editions.site(), setbacks=dict(self._setbacks))
         return Standing(self._enforced, site, dict(self._since), self._foreign)
 
+    @property
+    def is_moving(self) -> bool:
+        """Say whether some artifact is under way."""
+        return any(task.get_name() == _IMAGE for task in self._running.values())
+
     async def prepare(self) -> None:
         """Finish what a crash left behind and remove what is foreign: before the registry opens to workloads.
 
@@ -207,6 +212,7 @@ class Reconciler:
                 self._changed()
 
         self._running[key] = tasks.create_task(guarded(), name=lane)
+        self._changed()
 
     # Executing --------------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from edge.app.control import LinkStatus
@@ -14,6 +15,7 @@ from edge.app.ports import SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Standing
 from edge.domain.clock import Reading
+from edge.domain.progress import time_left
 from edge.domain.report import Report, Row, State, is_final, rows, summarize
 from fleet.errors import FleetError
 
@@ -134,7 +136,15 @@ def _row(row: Row) -> dict[str, Any]:
         "since": _time(row.since),
         "done_bytes": row.done_bytes,
         "total_bytes": row.total_bytes,
+        "left_bytes": row.total_bytes - row.done_bytes,
+        "rate_bytes_per_s": row.rate_bytes_per_s,
+        "eta_s": _seconds(time_left(row.done_bytes, row.total_bytes, row.rate_bytes_per_s)),
+        "retry_at": _time(row.until),
     }
+
+
+def _seconds(span: timedelta | None) -> int | None:
+    return math.ceil(span.total_seconds()) if span is not None else None
 
 
 def _time(moment: datetime | None) -> str | None:

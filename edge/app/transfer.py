@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -21,20 +21,33 @@ from fleet.reference import Digest
 class Progress(Protocol):
     """Told how an artifact comes along, by name, from the threads that bring it."""
 
+    def moving(self, name: str) -> AbstractContextManager[None]:
+        """Enter while a thread brings one of its blobs."""
+
     def came(self, name: str, size_bytes: int) -> None:
         """Count bytes that came over the link."""
 
     def found(self, name: str, size_bytes: int) -> None:
         """Count bytes that need not come: they are there, or came before a restart."""
 
+    def lost(self, name: str, size_bytes: int) -> None:
+        """Take back bytes that were counted and are of no use."""
+
 
 class Untold:
     """Implements `Progress` for whoever does not ask."""
+
+    def moving(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol's
+        """Tell nobody."""
+        return nullcontext()
 
     def came(self, name: str, size_bytes: int) -> None:
         """Tell nobody."""
 
     def found(self, name: str, size_bytes: int) -> None:
+        """Tell nobody."""
+
+    def lost(self, name: str, size_bytes: int) -> None:
         """Tell nobody."""
 
 
@@ -96,13 +109,15 @@ class Transfer:
             stop=self._stop,
             came=partial(self._progress.came, dossier.name),
             found=partial(self._progress.found, dossier.name),
+            lost=partial(self._progress.lost, dossier.name),
         )
 
         def bring(yields: Yields) -> bool:
-            if not landing.is_begun and self._is_there(repository, blob.digest):
-                self._progress.found(dossier.name, blob.size_bytes)
-            elif not landing.bring(upstream, dossier.repository, self._segment(), yields):
-                return False
+            with self._progress.moving(dossier.name):
+                if not landing.is_begun and self._is_there(repository, blob.digest):
+                    self._progress.found(dossier.name, blob.size_bytes)
+                elif not landing.bring(upstream, dossier.repository, self._segment(), yields):
+                    return False
             self._log.blob_stored(repository, blob.digest)
             return True
 

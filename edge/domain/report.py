@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, unique
 
 from edge.domain.desired import Enforced
-from edge.domain.plan import AGENT_TOO_OLD, Edition, Site, Wanted
+from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted
+from edge.domain.progress import Phase, Progress
 from fleet import resources
 from fleet.position import Position
 
 MAX_EXCEPTIONS = 100
 MAX_TEXT = 512
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
-_URGENT = 4
+_UNTOUCHED = Progress()
+_GOES_ON = frozenset({Phase.TRANSFERRING, Phase.PUBLISHING})
+"""A failure is past once the next try gets so far; one that is judged again or queued has yet to come to that."""
+_ORDER: Mapping[str, int] = {Phase.TRANSFERRING: 0, Phase.PUBLISHING: 1, Phase.JUDGING: 2}
+"""Of what waits: what is under way is told before what is queued."""
 
 
 @unique
@@ -49,6 +54,9 @@ class Row:
     """What is served in its place."""
     done_bytes: int = 0
     total_bytes: int = 0
+    rate_bytes_per_s: int = 0
+    until: datetime | None = None
+    """When it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,65 +79,63 @@ class Report:
         return sum(self.counts.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Bytes here and in all, of artifacts under way, by name."""
-
-    done: Mapping[str, int] = field(default_factory=dict)
-    total: Mapping[str, int] = field(default_factory=dict)
-
-
 def rows(
-    enforced: Enforced, site: Site, since: Mapping[Edition, datetime], progress: Progress
+    enforced: Enforced, site: Site, since: Mapping[Edition, datetime], progress: Mapping[Edition, Progress]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Say of each artifact where it stands, and of other resources what is wrong with them."""
     serving = {edition.name: edition for edition in site.published}
-    artifacts = tuple(
-        _artifact(_row(one, since, progress), one, enforced, site, serving.get(one.edition.name))
-        for one in enforced.wanted
-    )
+
+    def stand(one: Wanted) -> Row:
+        edition = one.edition
+        if edition in site.published:
+            return _published(one, enforced)
+        row = _on_its_way(one, progress.get(edition, _UNTOUCHED), serving.get(edition.name))
+        if one.held:
+            text = "something in force is newer than this satellite: upgrade it"
+            return replace(row, reason=AGENT_TOO_OLD, text=text)
+        setback = site.setbacks.get(edition)
+        return _set_back(row, setback, since.get(edition)) if setback else row
+
     problems = tuple(
         Row(one.kind, one.name, State.NONE, reason=one.reason, text=_clean(one.text), scope=one.scope)
         for one in enforced.problems
     )
-    return artifacts, problems
+    return tuple(map(stand, enforced.wanted)), problems
 
 
-def _row(one: Wanted, since: Mapping[Edition, datetime], progress: Progress) -> Row:
-    """Begin a row as if the artifact were under way."""
-    edition = one.edition
-    done, total = progress.done.get(edition.name, 0), progress.total.get(edition.name, 0)
-    return Row(
-        resources.ARTIFACT,
-        edition.name,
-        State.WAITING,
-        digest=edition.digest,
-        tag=one.tag,
-        local_repository=edition.local_repository,
-        reason="TRANSFERRING" if total else "QUEUED",
-        since=since.get(edition),
-        done_bytes=min(done, total),
-        total_bytes=total,
+def _published(one: Wanted, enforced: Enforced) -> Row:
+    row = _bare(one, State.PUBLISHED)
+    winner = enforced.shadowed.get(one.edition.name) if not one.tag else None
+    text = f"{winner} won its tag; it is there by digest"
+    return replace(row, reason="TAG_SHADOWED", text=text) if winner else row
+
+
+def _on_its_way(one: Wanted, progress: Progress, serving: Edition | None) -> Row:
+    return replace(
+        _bare(one, State.WAITING),
+        reason=progress.phase or Phase.QUEUED,
+        done_bytes=progress.done_bytes,
+        total_bytes=progress.total_bytes,
+        rate_bytes_per_s=progress.rate_bytes_per_s,
+        serving_digest=serving.digest if serving else "",
     )
 
 
-def _artifact(row: Row, one: Wanted, enforced: Enforced, site: Site, serving: Edition | None) -> Row:
+def _set_back(row: Row, setback: Setback, since: datetime | None) -> Row:
+    """Say what keeps it, and until when; or that it goes on, after what."""
+    if row.reason in _GOES_ON:
+        return replace(row, text=f"again, after {setback.reason}")
+    state = State.FAILED if setback.rules is None else State.REFUSED
+    text = _clean(setback.text)
+    return replace(
+        row, state=state, reason=setback.reason, text=text, since=since, until=setback.until, rate_bytes_per_s=0
+    )
+
+
+def _bare(one: Wanted, state: State) -> Row:
     edition = one.edition
-    if edition in site.published:
-        there = replace(row, state=State.PUBLISHED, reason="", done_bytes=0, total_bytes=0)
-        winner = enforced.shadowed.get(edition.name) if not one.tag else None
-        text = f"{winner} won its tag; it is there by digest"
-        return replace(there, reason="TAG_SHADOWED", text=text) if winner else there
-    if serving is not None:
-        row = replace(row, serving_digest=serving.digest)
-    setback = site.setbacks.get(edition)
-    if one.held:
-        text = "something in force is newer than this satellite: upgrade it"
-        return replace(row, reason=AGENT_TOO_OLD, text=text)
-    if setback is not None:
-        state = State.FAILED if setback.rules is None else State.REFUSED
-        return replace(row, state=state, reason=setback.reason, text=_clean(setback.text))
-    return row
+    local = edition.local_repository
+    return Row(resources.ARTIFACT, edition.name, state, digest=edition.digest, tag=one.tag, local_repository=local)
 
 
 def summarize(artifacts: Iterable[Row], problems: Iterable[Row]) -> tuple[dict[State, int], tuple[Row, ...], int]:
@@ -144,9 +150,9 @@ def summarize(artifacts: Iterable[Row], problems: Iterable[Row]) -> tuple[dict[S
     return counts, tuple(told[:MAX_EXCEPTIONS]), max(0, len(told) - MAX_EXCEPTIONS)
 
 
-def _urgency(row: Row) -> tuple[int, str]:
+def _urgency(row: Row) -> tuple[int, int, str]:
     order = {State.NONE: 0, State.REFUSED: 1, State.FAILED: 2, State.WAITING: 3}
-    return (order.get(row.state, _URGENT), row.name)
+    return (order.get(row.state, len(order)), _ORDER.get(row.reason, len(_ORDER)), row.name)
 
 
 def is_final(counts: Mapping[State, int]) -> bool:

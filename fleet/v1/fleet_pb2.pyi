@@ -2992,6 +2992,10 @@ class ArtifactStatus(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     LOCAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    RATE_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The artifact's name."""
     digest: _builtins.str
@@ -3006,6 +3010,16 @@ class ArtifactStatus(_message.Message):
     """The scope that it comes from."""
     local_reference: _builtins.str
     """Name under which it is, or would be, pulled at the site: `<repository>:<tag>`."""
+    done_bytes: _builtins.int
+    """Bytes already at the site, as in ResourceException."""
+    total_bytes: _builtins.int
+    """Bytes in all, as in ResourceException."""
+    rate_bytes_per_s: _builtins.int
+    """Bytes a second, as in ResourceException."""
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is tried again, as in ResourceException."""
+
     def __init__(
         self,
         *,
@@ -3016,10 +3030,14 @@ class ArtifactStatus(_message.Message):
         text: _builtins.str = ...,
         scope: _builtins.str = ...,
         local_reference: _builtins.str = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        rate_bytes_per_s: _builtins.int = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_at", b"retry_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "local_reference", b"local_reference", "name", b"name", "reason", b"reason", "scope", b"scope", "state", b"state", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done_bytes", b"done_bytes", "local_reference", b"local_reference", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "state", b"state", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

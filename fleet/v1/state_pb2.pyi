@@ -434,6 +434,8 @@ class ResourceException(_message.Message):
     SERVING_DIGEST_FIELD_NUMBER: _builtins.int
     DONE_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
+    RATE_BYTES_PER_S_FIELD_NUMBER: _builtins.int
     kind: _resource_pb2.ResourceKind.ValueType
     """What it is about."""
     name: _builtins.str
@@ -443,18 +445,28 @@ class ResourceException(_message.Message):
     state: Global___ArtifactState.ValueType
     """For an artifact, where it stands. UNSPECIFIED: not an artifact."""
     reason: _builtins.str
-    """Stable UPPER_SNAKE reason, at most 64 characters: UNSIGNED, DIGEST_NOT_SIGNED, SOURCE_UNREACHABLE, ..."""
+    """Stable UPPER_SNAKE reason, at most 64 characters: UNSIGNED, DIGEST_NOT_SIGNED, SOURCE_UNREACHABLE, ... For an
+    artifact that is on its way: QUEUED, JUDGING, TRANSFERRING or PUBLISHING.
+    """
     text: _builtins.str
     """For people; at most 512 characters, without control characters."""
     serving_digest: _builtins.str
     """Digest that is served in its place. Empty: nothing is."""
     done_bytes: _builtins.int
-    """Bytes already here, of an artifact under way."""
+    """Bytes already here, of an artifact under way or interrupted; also those that did not have to come."""
     total_bytes: _builtins.int
-    """Bytes in all, of an artifact under way. Zero: not known yet."""
+    """Bytes in all, of an artifact under way or interrupted. Zero: not known yet. Bytes left: total_bytes - done_bytes."""
+    rate_bytes_per_s: _builtins.int
+    """Bytes a second that come over the link for it, averaged over the last seconds. Zero: nothing comes at the moment.
+    Time left, where it is not zero: (total_bytes - done_bytes) / rate_bytes_per_s.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """When it became so, by the satellite's clock."""
+
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is tried again, by the satellite's clock. Absent: it is under way or queued, or there is no telling."""
 
     def __init__(
         self,
@@ -469,10 +481,12 @@ class ResourceException(_message.Message):
         serving_digest: _builtins.str = ...,
         done_bytes: _builtins.int = ...,
         total_bytes: _builtins.int = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
+        rate_bytes_per_s: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_at", b"retry_at", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "kind", b"kind", "name", b"name", "reason", b"reason", "scope", b"scope", "serving_digest", b"serving_digest", "since", b"since", "state", b"state", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "kind", b"kind", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "serving_digest", b"serving_digest", "since", b"since", "state", b"state", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ from edge.domain.clock import BUILT_AT, ClockState, Floor, read_clock
 from edge.domain.desired import Enforced
 from edge.domain.holding import Resource
 from edge.domain.plan import Edition, RuleVersions, Setback, Site, Wanted
-from edge.domain.report import MAX_EXCEPTIONS, Progress, Report, State, is_final, rows, summarize
+from edge.domain.report import MAX_EXCEPTIONS, Report, State, is_final, rows, summarize
 from edge.domain.retry import pause
 from fleet.errors import FleetError, Kind
 from fleet.reference import Digest
@@ -33,7 +33,7 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
         },
     )
     enforced = Enforced(wanted=tuple(Wanted(one, "1") for one in (good, refused, failed, waiting)))
-    counts, told, omitted = summarize(*rows(enforced, site, {}, Progress()))
+    counts, told, omitted = summarize(*rows(enforced, site, {}, {}))
     assert counts == {State.PUBLISHED: 1, State.REFUSED: 1, State.FAILED: 1, State.WAITING: 1}
     assert [row.reason for row in told] == ["UNSIGNED", "SOURCE_UNREACHABLE", "QUEUED"]
     assert told[0].serving_digest == old.digest
@@ -44,7 +44,7 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
 
 def test_what_is_left_out_is_said() -> None:
     many = tuple(Wanted(edition(f"n{number}")) for number in range(MAX_EXCEPTIONS + 7))
-    counts, told, omitted = summarize(*rows(Enforced(wanted=many), Site(), {}, Progress()))
+    counts, told, omitted = summarize(*rows(Enforced(wanted=many), Site(), {}, {}))
     assert (len(told), omitted) == (MAX_EXCEPTIONS, 7)
     message = write_report(1, Report(None, b"", b"", counts, told, omitted)).report
     assert len(message.exceptions) + message.exceptions_omitted == len(many)
@@ -54,7 +54,7 @@ def test_what_is_left_out_is_said() -> None:
 def test_a_loser_of_a_tag_is_published_and_reported() -> None:
     loser = edition("a")
     enforced = Enforced(wanted=(Wanted(loser),), shadowed={"a": "group/shops"})
-    (row,), _ = rows(enforced, Site(published=frozenset({loser})), {}, Progress())
+    (row,), _ = rows(enforced, Site(published=frozenset({loser})), {}, {})
     assert (row.state, row.reason) == (State.PUBLISHED, "TAG_SHADOWED")
 
 
