@@ -34,6 +34,8 @@ class ResourceException:
     serving_digest: str = ""
     done_bytes: int = 0
     total_bytes: int = 0
+    retry_at: datetime | None = None
+    rate_bytes_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class ArtifactStatus:
     text: str
     scope: str
     local_reference: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+    retry_at: datetime | None = None
+    rate_bytes_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

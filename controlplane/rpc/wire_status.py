@@ -22,6 +22,7 @@ from fleet.v1 import health_pb2, resource_pb2, state_pb2
 MAX_EXCEPTIONS = 100
 _DIGEST_BYTES = 32
 _MAX_NAME = 512
+_MAX_SIZE = (1 << 63) - 1
 
 
 def _digest(value: bytes, *, what: str) -> bytes:
@@ -35,6 +36,10 @@ def _artifact_state(number: int) -> ArtifactState:
     return ArtifactState(number) if number in set(ArtifactState) else ArtifactState.UNREPORTED
 
 
+def _size(number: int) -> int:
+    return min(number, _MAX_SIZE)  # a database's integers have a sign
+
+
 def _read_exception(message: state_pb2.ResourceException) -> ResourceException:
     return ResourceException(
         kind=int(message.kind),
@@ -45,8 +50,10 @@ def _read_exception(message: state_pb2.ResourceException) -> ResourceException:
         text=clean(message.text),
         since=read_time(message, "since"),
         serving_digest=clean(message.serving_digest, 128),
-        done_bytes=message.done_bytes,
-        total_bytes=message.total_bytes,
+        done_bytes=_size(message.done_bytes),
+        total_bytes=_size(message.total_bytes),
+        retry_at=read_time(message, "retry_at"),
+        rate_bytes_per_s=_size(message.rate_bytes_per_s),
     )
 
 
@@ -87,6 +94,8 @@ def _write_exception(value: ResourceException) -> state_pb2.ResourceException:
         serving_digest=value.serving_digest,
         done_bytes=value.done_bytes,
         total_bytes=value.total_bytes,
+        retry_at=write_time(value.retry_at),
+        rate_bytes_per_s=value.rate_bytes_per_s,
     )
 
 
@@ -186,6 +195,10 @@ def write_artifact_status(value: ArtifactStatus) -> pb.ArtifactStatus:
         text=value.text,
         scope=value.scope,
         local_reference=value.local_reference,
+        done_bytes=value.done_bytes,
+        total_bytes=value.total_bytes,
+        retry_at=write_time(value.retry_at),
+        rate_bytes_per_s=value.rate_bytes_per_s,
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from controlplane.satctl.artifacts import short
 from controlplane.satctl.document import document, enum_word
 from controlplane.satctl.options import AsJson, now
+from controlplane.satctl.progress import progress_words, reason_words, sum_words
 from controlplane.satctl.render import (
     Cell,
     Column,
@@ -69,6 +70,7 @@ def columns(at: datetime) -> tuple[Column[pb.SatelliteStatus], ...]:
         Column("WAITING", lambda s: s.report.waiting or "", number=True, optional=True),
         Column("REFUSED", lambda s: _alarm(s.report.refused), number=True),
         Column("FAILED", lambda s: _alarm(s.report.failed), number=True),
+        Column("STILL TO COME", lambda s: sum_words(s.report.exceptions), optional=True),
         Column("SEEN", lambda s: ago(s, "last_seen_at", at) or "never"),
         Column("GROUPS", lambda s: ", ".join(s.groups), folds=True, optional=True),
         Column("WARNINGS", lambda s: _alarm_text(warnings(s)), folds=True, optional=True),
@@ -83,14 +85,17 @@ def _alarm(count: int) -> Cell:
     return _alarm_text(str(count)) if count else "0"
 
 
-ARTIFACTS: tuple[Column[pb.ArtifactStatus], ...] = (
-    Column("ARTIFACT", lambda a: a.name, folds=True),
-    Column("STATE", lambda a: coloured(artifact_word(a.state))),
-    Column("DIGEST", lambda a: short(a.digest)),
-    Column("FROM", lambda a: a.scope, folds=True),
-    Column("PULL AS", lambda a: a.local_reference, folds=True, optional=True),
-    Column("REASON", lambda a: a.reason + (f": {a.text}" if a.text else ""), folds=True, optional=True),
-)
+def artifact_columns(at: datetime) -> tuple[Column[pb.ArtifactStatus], ...]:
+    """Lay out a table of one satellite's artifacts as of a time."""
+    return (
+        Column("ARTIFACT", lambda a: a.name, folds=True),
+        Column("STATE", lambda a: coloured(artifact_word(a.state))),
+        Column("DIGEST", lambda a: short(a.digest)),
+        Column("FROM", lambda a: a.scope, folds=True),
+        Column("PULL AS", lambda a: a.local_reference, folds=True, optional=True),
+        Column("PROGRESS", progress_words, folds=True, optional=True),
+        Column("REASON", lambda a: reason_words(a, at), folds=True, optional=True),
+    )
 
 
 def status(
@@ -150,7 +155,7 @@ def _show_satellite(context: typer.Context, name: str, *, as_json: bool) -> None
     show_card(_facts(answer.status))
     if answer.artifacts:
         print_line("")
-        print_table(table_of(answer.artifacts, ARTIFACTS))
+        print_table(table_of(answer.artifacts, artifact_columns(now())))
     elif answer.status.lifecycle == attestation_pb2.LIFECYCLE_PENDING:
         say(f"it has no state while it is pending: `satctl approve {name}`, or a join token, lets it in")
     else:
@@ -169,6 +174,7 @@ def _facts(satellite: pb.SatelliteStatus) -> Iterable[tuple[str, Cell]]:
     if satellite.HasField("report"):
         counts = f"{report.published} published, {report.waiting} waiting, {report.refused} refused"
         yield "artifacts", f"{report.desired} desired: {counts}, {report.failed} failed"
+        yield "still to come", sum_words(report.exceptions)
         yield "registry", report.registry_kind + (" (exclusive)" if report.registry_exclusive else " (shared)")
         yield "foreign content", f"{report.foreign_withdrawn} withdrawn" if report.foreign_withdrawn else ""
     if satellite.HasField("health"):

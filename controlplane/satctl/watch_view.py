@@ -18,7 +18,8 @@ from rich.text import Text
 from controlplane.satctl.document import clean, document
 from controlplane.satctl.history import actor_name, position_text, results_text
 from controlplane.satctl.options import now
-from controlplane.satctl.render import out, print_line, say, size, table_of
+from controlplane.satctl.progress import progress_words, reason_words
+from controlplane.satctl.render import out, print_line, say, table_of
 from controlplane.satctl.satellites import lifecycle_word
 from controlplane.satctl.status import artifact_word, columns, converged_word, warnings
 from fleet.errors import FleetError
@@ -26,9 +27,14 @@ from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2 as state
 
 CHANGES_SHOWN = 8
+SATELLITES_SHOWN = 20
 BARS_SHOWN = 12
 BAR_WIDTH = 28
 REFRESHES_A_SECOND = 4
+STEPS = 10
+"""Lines that tell how one artifact comes along, where there is no bar."""
+_STYLES = {state.ARTIFACT_STATE_REFUSED: "red", state.ARTIFACT_STATE_FAILED: "red"}
+_MOVING = frozenset({"TRANSFERRING", "PUBLISHING", "JUDGING"})
 
 
 class View(Protocol):
@@ -74,10 +80,13 @@ class JsonView(_Printed):
 
 
 class LineView(_Printed):
-    """A line for each change, each satellite that changed, and each of its exceptions that changed."""
+    """A line for each change, each satellite that changed, and each of its exceptions that changed.
+
+    What is under way tells a line for each tenth that came.
+    """
 
     def __init__(self) -> None:
-        self._told: dict[str, list[str]] = {}
+        self._told: dict[str, dict[str, str]] = {}
 
     def show(self, event: pb.WatchFleetResponse) -> None:
         """Print what is new in the event."""
@@ -85,10 +94,10 @@ class LineView(_Printed):
             case "change":
                 print_line(f"{_time()} {change_text(event.change)}")
             case "status":
-                lines = list(status_lines(event.status))
-                told = self._told.get(event.status.satellite, [])
-                for line in lines:
-                    if line not in told:
+                lines = dict(status_lines(event.status))
+                told = self._told.get(event.status.satellite, {})
+                for what, line in lines.items():
+                    if what not in told:
                         print_line(f"{_time()} {line}")
                 self._told[event.status.satellite] = lines
 
@@ -129,10 +138,12 @@ class LiveView:
     def _drawing(self) -> Group:
         # Drawn on rich's own thread: it reads whole values that the loop's thread replaces, never one in the making.
         statuses = sorted(self._statuses.copy().values(), key=lambda status: status.satellite)
-        parts: list[Table | Text] = [table_of(statuses, columns(now()))]
+        shown = sorted(sorted(statuses, key=_is_settled)[:SATELLITES_SHOWN], key=lambda status: status.satellite)
+        parts: list[Table | Text] = [table_of(shown, columns(now())), *_more(len(statuses) - len(shown))]
         exceptions = [(one.satellite, found) for one in statuses for found in one.report.exceptions]
         if exceptions:
-            parts += [Text(), _bars(exceptions[:BARS_SHOWN])]
+            exceptions.sort(key=_turn)
+            parts += [Text(), _bars(exceptions[:BARS_SHOWN]), *_more(len(exceptions) - BARS_SHOWN)]
         if self._changes:
             parts += [Text(), Text("\n".join(tuple(self._changes)), style="dim")]
         if self._trouble:
@@ -146,29 +157,49 @@ def change_text(record: pb.ChangeRecord) -> str:
     return clean(f"{position_text(record.position)} {actor_name(record.actor)}: {results_text(record)}{reason}")
 
 
-def status_lines(status: pb.SatelliteStatus) -> Iterator[str]:
-    """Say a satellite's status: one line for it, one for each exception."""
+def status_lines(status: pb.SatelliteStatus) -> Iterator[tuple[str, str]]:
+    """Say a satellite's status, a line for it and for each exception: `→ what a line tells that is new, the line`."""
     report = status.report
     words = [lifecycle_word(status.lifecycle), converged_word(status) if status.converged else "", warnings(status)]
     counts = f"{report.published}/{report.desired} published, {report.refused} refused, {report.failed} failed"
-    yield f"{status.satellite} {' '.join(filter(None, [*words, counts if status.HasField('report') else '']))}"
+    line = f"{status.satellite} {' '.join(filter(None, [*words, counts if status.HasField('report') else '']))}"
+    yield line, line
     for found in report.exceptions:
-        yield f"{status.satellite} {found.name} {_exception_text(found)}"
+        step = found.done_bytes * STEPS // found.total_bytes if found.total_bytes else 0
+        what = f"{found.name} {found.state} {found.reason} {found.text} {found.retry_at.seconds} {step}"
+        yield what, f"{status.satellite} {found.name} {_exception_text(found)}"
 
 
 def _exception_text(found: state.ResourceException) -> str:
-    progress = f"{size(found.done_bytes)} of {size(found.total_bytes)}" if found.total_bytes else ""
-    return " ".join(filter(None, (artifact_word(found.state), progress, found.reason, found.text)))
+    words = (artifact_word(found.state), reason_words(found, now()), progress_words(found))
+    return " ".join(filter(None, words))
+
+
+def _is_settled(status: pb.SatelliteStatus) -> bool:
+    return not status.report.exceptions
+
+
+def _turn(row: tuple[str, state.ResourceException]) -> tuple[int, str, str]:
+    """Order what is not as desired: what moves, then what went wrong, then what waits."""
+    satellite, found = row
+    waits = found.state == state.ARTIFACT_STATE_WAITING
+    return (0 if waits and found.reason in _MOVING else 2 if waits else 1, satellite, found.name)
+
+
+def _more(count: int) -> Iterator[Text]:
+    if count > 0:
+        yield Text(f"… and {count} more", style="dim")
 
 
 def _bars(exceptions: list[tuple[str, state.ResourceException]]) -> Table:
+    """Draw what is not there yet, a line each: how far it is, or why it waits and until when."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for satellite, found in exceptions:
-        words = Text(clean(_exception_text(found)))
         bar: ProgressBar | Text = Text("")
         if found.total_bytes:
             bar = ProgressBar(total=found.total_bytes, completed=found.done_bytes, width=BAR_WIDTH)
-        table.add_row(Text(clean(satellite)), Text(clean(found.name)), bar, words)
+        reason = Text(clean(reason_words(found, now())), style=_STYLES.get(found.state, ""))
+        table.add_row(Text(clean(satellite)), Text(clean(found.name)), bar, Text(progress_words(found)), reason)
     return table
 
 

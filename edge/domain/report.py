@@ -127,9 +127,7 @@ def _set_back(row: Row, setback: Setback, since: datetime | None) -> Row:
         return replace(row, text=f"again, after {setback.reason}")
     state = State.FAILED if setback.rules is None else State.REFUSED
     text = _clean(setback.text)
-    return replace(
-        row, state=state, reason=setback.reason, text=text, since=since, until=setback.until, rate_bytes_per_s=0
-    )
+    return replace(row, state=state, reason=setback.reason, text=text, since=since, until=setback.until)
 
 
 def _bare(one: Wanted, state: State) -> Row:

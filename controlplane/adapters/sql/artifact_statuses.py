@@ -42,6 +42,10 @@ def _status(wanted: Wanted, told: ResourceException | None, report: Report | Non
         local_reference=f"{wanted.local_repository}:{wanted.tag}"
         if wanted.tag
         else f"{wanted.local_repository}@{wanted.artifact.digest}",
+        done_bytes=told.done_bytes if told else 0,
+        total_bytes=told.total_bytes if told else 0,
+        retry_at=told.retry_at if told else None,
+        rate_bytes_per_s=told.rate_bytes_per_s if told else 0,
     )
 
 

@@ -162,6 +162,8 @@ def _exception_rows(satellite: str, report: Report) -> list[ReportExceptionRow]:
             serving_digest=each.serving_digest,
             done_bytes=each.done_bytes,
             total_bytes=each.total_bytes,
+            retry_at=each.retry_at,
+            rate_bytes_per_s=each.rate_bytes_per_s,
         )
         for ordinal, each in enumerate(report.exceptions)
     ]

@@ -90,25 +90,34 @@ def _reports(session: Session, names: Sequence[str], *, exceptions: bool) -> dic
         for start in range(0, len(names), 500)
         for row in session.exec(select(ReportRow).where(col(ReportRow.satellite).in_(names[start : start + 500])))
     ]
-    return {row.satellite: _report(row, _exceptions(session, row) if exceptions else ()) for row in found}
+    told = _exceptions(session, names) if exceptions else {}
+    return {row.satellite: _report(row, tuple(told.get(row.satellite, ()))) for row in found}
 
 
-def _exceptions(session: Session, row: ReportRow) -> tuple[ResourceException, ...]:
-    held = select(ReportExceptionRow).where(ReportExceptionRow.satellite == row.satellite)
-    return tuple(
-        ResourceException(
-            kind=each.kind,
-            name=each.name,
-            scope=each.scope,
-            state=ArtifactState(each.state),
-            reason=each.reason,
-            text=each.text,
-            since=each.since,
-            serving_digest=each.serving_digest,
-            done_bytes=each.done_bytes,
-            total_bytes=each.total_bytes,
-        )
-        for each in session.exec(held.order_by(col(ReportExceptionRow.ordinal)))
+def _exceptions(session: Session, names: Sequence[str]) -> dict[str, list[ResourceException]]:
+    found: dict[str, list[ResourceException]] = {}
+    satellite, ordinal = col(ReportExceptionRow.satellite), col(ReportExceptionRow.ordinal)
+    for start in range(0, len(names), 500):
+        held = select(ReportExceptionRow).where(satellite.in_(names[start : start + 500])).order_by(satellite, ordinal)
+        for row in session.exec(held):
+            found.setdefault(row.satellite, []).append(_exception(row))
+    return found
+
+
+def _exception(row: ReportExceptionRow) -> ResourceException:
+    return ResourceException(
+        kind=row.kind,
+        name=row.name,
+        scope=row.scope,
+        state=ArtifactState(row.state),
+        reason=row.reason,
+        text=row.text,
+        since=row.since,
+        serving_digest=row.serving_digest,
+        done_bytes=row.done_bytes,
+        total_bytes=row.total_bytes,
+        retry_at=row.retry_at,
+        rate_bytes_per_s=row.rate_bytes_per_s,
     )
 
 

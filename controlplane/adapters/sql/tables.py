@@ -287,6 +287,8 @@ class ReportExceptionRow(SQLModel, table=True):
     serving_digest: str
     done_bytes: int = Field(sa_type=BigInteger)
     total_bytes: int = Field(sa_type=BigInteger)
+    retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rate_bytes_per_s: int = Field(sa_type=BigInteger)
 
 
 class HealthRow(SQLModel, table=True):
