@@ -198,7 +198,8 @@ class Landing:
         """Wait until the registry has noticed that a request broke off and put away what came with it."""
         deadline = time.monotonic() + _SETTLE_S
         found = self._site.resume(upload.location)
-        while found and found.offset != sent and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
+        # An upload of which nothing has been put away yet looks like one that is gone.
+        while (found.offset if found else 0) != sent and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
             found = self._site.resume(upload.location)
         if found is None:
             self._lost(sent)
