@@ -6,7 +6,7 @@ import gzip
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.rig.judging import policy, reason, wanted
 from tests.rig.oci_layout import layouts, read_layout, seed, write_layout
 from tests.rig.zot import zot
 
-START = {"distribution": distribution, "zot": zot}
+START: dict[str, Callable[[Path], AbstractContextManager[str]]] = {"distribution": distribution, "zot": zot}
 
 
 @pytest.fixture(

@@ -21,8 +21,8 @@ MIB = 1024 * 1024
 async def test_an_urgent_image_overtakes_what_is_under_way_and_no_byte_of_that_is_lost(
     central: Central, key: KeyPair, push: Push, directory: Path, kind: str
 ) -> None:
-    large = {f"large-{number}": push(f"large-{number}", "1", layer=os.urandom(5 * MIB)) for number in range(5)}
-    urgent = push("urgent", "1", layer=os.urandom(MIB))
+    large = {f"large-{number}": push(f"large-{number}", "1", layers=(os.urandom(5 * MIB),)) for number in range(5)}
+    urgent = push("urgent", "1", layers=(os.urandom(MIB),))
     with cutting_proxy(central.url) as link:
         link.bytes_per_s = MIB  # on each connection: the four of a source are taken for five seconds
         host = link.url.removeprefix("http://")
