@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from edge.adapters.journal.database import Database
 from edge.adapters.journal.dossiers import read_dossier, write_dossier
@@ -28,7 +31,11 @@ def _key(edition: Edition) -> tuple[str, ...]:
 
 def _edition(row: Sequence[str]) -> Edition:
     name, source, repository, local_repository, digest, platforms = row[:6]
-    return Edition(name, source, repository, local_repository, Digest(digest), tuple(json.loads(platforms)))
+    return Edition(name, source, repository, local_repository, Digest(digest), _platforms(platforms))
+
+
+def _platforms(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text != "[]" else ()
 
 
 class Editions:
@@ -36,17 +43,44 @@ class Editions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = threading.Lock()
+        self._writes = 0
+        self._read: tuple[int, Site] | None = None
+        """The site as it was read after so many writes."""
 
     def site(self) -> Site:
-        """Say what the journal knows of the site."""
-        rows = self._database.rows(f"SELECT {_COLUMNS}, policy, trust, block, begun, published FROM edition")  # noqa: S608 - constants
+        """Say what the journal knows of the site: read once after each write, for it is asked much more often."""
+        writes, read = self._writes, self._read
+        if read is None or read[0] != writes:
+            read = self._read = (writes, self._read_site())
+        return read[1]
+
+    def _read_site(self) -> Site:
+        query = f"SELECT {_COLUMNS}, policy, trust, block, begun, published FROM edition"  # noqa: S608 - constants
+        found = [(_edition(row), *row[6:]) for row in self._database.rows(query)]
         tags = self._database.rows("SELECT repository, tag, digest FROM tag")
         return Site(
-            admitted={_edition(row): RuleVersions(*row[6:9]) for row in rows if row[6] is not None},
-            begun=frozenset(_edition(row) for row in rows if row[9]),
-            published=frozenset(_edition(row) for row in rows if row[10]),
+            admitted={
+                edition: RuleVersions(*versions) for edition, *versions, _, _ in found if versions[0] is not None
+            },
+            begun=frozenset(edition for edition, *_, begun, _ in found if begun),
+            published=frozenset(edition for edition, *_, published in found if published),
             tags={(repository, tag): Digest(digest) for repository, tag, digest in tags},
         )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction; what was read before does not count afterwards, whether it succeeded or not."""
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        finally:
+            with self._lock:
+                self._writes += 1
+
+    def _write(self, statement: str, row: Sequence[object]) -> None:
+        with self._writing() as connection:
+            connection.execute(statement, row)
 
     def admit(self, edition: Edition, dossier: Dossier, rules: RuleVersions) -> None:
         """Record a verdict that admits, with all that it rests on."""
@@ -58,11 +92,11 @@ class Editions:
         )
         size = sum(blob.size_bytes for blob in dossier.blobs)
         row = (*_key(edition), rules.policy, rules.trust, rules.block, write_dossier(dossier), size)
-        self._database.write(statement, [row])
+        self._write(statement, row)
 
     def refuse(self, edition: Edition) -> None:
         """Record that it is admitted no more; what may be in the registry is kept in mind until withdrawn."""
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             connection.execute(f"DELETE FROM edition WHERE {_IS} AND NOT begun", _key(edition))  # noqa: S608 - constants
             connection.execute(
                 f"UPDATE edition SET policy = NULL, trust = NULL, block = NULL WHERE {_IS}",  # noqa: S608 - constants
@@ -71,11 +105,11 @@ class Editions:
 
     def begin(self, edition: Edition) -> None:
         """Record that something of it may be in the registry from now on."""
-        self._database.write(f"UPDATE edition SET begun = 1 WHERE {_IS}", [_key(edition)])  # noqa: S608 - constants
+        self._write(f"UPDATE edition SET begun = 1 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
 
     def publish(self, edition: Edition, tag: str) -> None:
         """Record that it is whole in the registry, and which tag stands for it now."""
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             connection.execute(f"UPDATE edition SET begun = 1, published = 1 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
             if tag:
                 row = (edition.local_repository, tag, edition.digest)
@@ -83,11 +117,11 @@ class Editions:
 
     def miss(self, edition: Edition) -> None:
         """Record that something of it is missing in the registry."""
-        self._database.write(f"UPDATE edition SET published = 0 WHERE {_IS}", [_key(edition)])  # noqa: S608 - constants
+        self._write(f"UPDATE edition SET published = 0 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
 
     def forget(self, edition: Edition, tags: Sequence[str]) -> None:
         """Record that it is gone from the registry, and its tags with it."""
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             connection.execute(f"DELETE FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
             gone = [(edition.local_repository, tag, edition.digest) for tag in tags]
             connection.executemany("DELETE FROM tag WHERE repository = ? AND tag = ? AND digest = ?", gone)
@@ -95,9 +129,9 @@ class Editions:
     def retag(self, tag: LocalTag, digest: Digest | None) -> None:
         """Record what a tag stands for now, None for nothing."""
         if digest is None:
-            self._database.write("DELETE FROM tag WHERE repository = ? AND tag = ?", [tag])
+            self._write("DELETE FROM tag WHERE repository = ? AND tag = ?", tag)
         else:
-            self._database.write("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", [(*tag, digest)])
+            self._write("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", (*tag, digest))
 
     def dossier(self, edition: Edition) -> Dossier | None:
         """Read the dossier of an edition, without tags, or None.

@@ -50,6 +50,15 @@ def test_a_dossier_comes_back_as_it_was() -> None:
     assert read_dossier(write_dossier(dossier())) == dossier()
 
 
+def test_the_site_is_read_again_after_a_write_and_only_then(path: Path) -> None:
+    editions = Journal.open(path).editions
+    editions.admit(EDITION, dossier(), RULES)
+    before = editions.site()
+    assert editions.site() is before
+    editions.publish(EDITION, "1")
+    assert (before.published, editions.site().published) == (frozenset(), {EDITION})
+
+
 @pytest.mark.parametrize("cut", [0, 1, 10, -1])
 def test_a_damaged_dossier_is_an_error_of_ours(cut: int) -> None:
     with pytest.raises(FleetError, match="DOSSIER_CORRUPT"):
