@@ -144,6 +144,8 @@ class Wait:
 
 Action = Judge | Publish | Retag | Withdraw | Keep | Wait
 AGENT_TOO_OLD = "AGENT_TOO_OLD"
+_Names = tuple[str, str]
+"""An artifact's name and its repository at the site: what the editions of one artifact have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class _Plan:
     """The inputs of one planning, with the questions that several steps ask."""
 
     wanted: tuple[Wanted, ...]
+    successors: Mapping[_Names, Wanted]
     site: Site
     rules: RuleVersions
     are_held: bool
@@ -184,7 +187,7 @@ def plan(
         at: the time now.
     """
     ordered = in_turns(wanted)
-    inputs = _Plan(ordered, site, rules, are_held, at)
+    inputs = _Plan(ordered, _successors(ordered), site, rules, are_held, at)
     unsafe = {edition for edition in site.begun if inputs.is_refused(edition)}
     asked = {one.edition for one in ordered}
     return (
@@ -225,7 +228,7 @@ def _towards(inputs: _Plan, one: Wanted) -> Action:
 
 def _outgoing(inputs: _Plan, edition: Edition) -> Action:
     """Decide on an edition that is there and no longer wanted as it is."""
-    successor = _successor(inputs.wanted, edition)
+    successor = inputs.successors.get((edition.name, edition.local_repository))
     if successor is None:
         return Withdraw(edition, "UNWANTED")
     if edition not in inputs.site.published:
@@ -239,11 +242,14 @@ def _outgoing(inputs: _Plan, edition: Edition) -> Action:
     return Judge(edition, "", again=True, reason="RULES_CHANGED")
 
 
-def _successor(wanted: Iterable[Wanted], old: Edition) -> Wanted | None:
-    """Find what replaces an edition: the same artifact's, rather the one with the tag than one without."""
-    names = (old.name, old.local_repository)
-    same = [one for one in wanted if (one.edition.name, one.edition.local_repository) == names]
-    return max(same, key=lambda one: bool(one.tag), default=None)
+def _successors(wanted: Iterable[Wanted]) -> dict[_Names, Wanted]:
+    """Find what replaces older editions of each artifact: rather the one with the tag than one without."""
+    found: dict[_Names, Wanted] = {}
+    for one in wanted:
+        names = (one.edition.name, one.edition.local_repository)
+        if names not in found or (one.tag and not found[names].tag):
+            found[names] = one
+    return found
 
 
 def _has_its_tag(site: Site, one: Wanted) -> bool:
