@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,6 +108,12 @@ class Central:
         self.push_manifest(repository, index, *tags)
         return index
 
+    def asked(self) -> Counter[str]:
+        """Count the requests that it has answered, by repository."""
+        lines = (self.directory / "log").read_bytes().splitlines()
+        answered = (json.loads(line) for line in lines if b'"msg":"response completed' in line)
+        return Counter(line.get("vars.name", "") for line in answered)
+
     def blob_file(self, digest: Digest) -> Path:
         """Where the registry keeps a blob: for damage."""
         name = digest.removeprefix("sha256:")
@@ -157,7 +164,7 @@ def running_central(
     directory.mkdir(parents=True, exist_ok=True)
     configuration: dict[str, object] = {
         "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": True}, "formatter": "json"},
+        "log": {"level": "info", "accesslog": {"disabled": True}, "formatter": "json"},
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}", "secret": "central"},
         "validation": {"manifests": {"indexes": {"platforms": "none"}}},
@@ -168,7 +175,7 @@ def running_central(
         hashed = bcrypt.hashpw(login.password.encode(), bcrypt.gensalt(4)).decode()
         (directory / "htpasswd").write_text(f"{login.username}:{hashed}\n")
         configuration["auth"] = {"htpasswd": {"realm": "central", "path": str(directory / "htpasswd")}}
-    (directory / "config.yml").write_text(yaml.safe_dump(configuration | {"log": {"level": "info"}}))
+    (directory / "config.yml").write_text(yaml.safe_dump(configuration))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [program, "serve", directory / "config.yml"],
