@@ -1,8 +1,8 @@
 """`python -m tests.bench.copier`: the satellite's own data plane in a process, over a site's registry that runs.
 
 It reads where the site is, puts journal, judge, replicator and reconciler together as the satellite does, and says
-`ready`. Then each line on standard input is a desired state; when everything in it is published it says what that
-cost, and waits for the next.
+what its start cost. Then each line on standard input is a desired state; when everything in it is published it says
+what that cost, and waits for the next.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ def _memory_mb(what: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _forget_peak() -> None:
-    """Let VmHWM count from here."""
-    Path("/proc/self/clear_refs").write_text("5")
+class _Meter:
+    """Measures this process from when it is made."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the peak
+        self._idle_mb = _memory_mb("VmRSS")
+        self._begun, self._cpu_s = time.monotonic(), _cpu_s()
+
+    def say(self) -> None:
+        """Write a `Cost` as one line."""
+        cpu_s, wall_s, peak_mb = _cpu_s() - self._cpu_s, time.monotonic() - self._begun, _memory_mb("VmHWM")
+        cost = {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": peak_mb, "over_idle_mb": peak_mb - self._idle_mb}
+        print(json.dumps(cost), flush=True)
 
 
 def _site(job: Job) -> OciSite:
@@ -80,27 +90,28 @@ async def _enforce(journal: Journal, reconciler: Reconciler, changed: asyncio.Ev
 
 async def _rest(reconciler: Reconciler, changed: asyncio.Event, *, even_from_scans: bool) -> None:
     """Wait until the loop has planned and found nothing to do: where nothing has to move, planning is the work."""
+    await asyncio.sleep(0)
     while reconciler._woken.is_set() or (even_from_scans and reconciler._running):
-        changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0):
-                await changed.wait()
+        if not reconciler._woken.is_set():
+            changed.clear()
+            await changed.wait()
+        await asyncio.sleep(0)
 
 
 async def _serve(first: Job) -> None:
+    started = _Meter()
     journal, site, changed = Journal.open(Path(first["journal"])), _site(first), asyncio.Event()
     reconciler, replicator = data_plane(journal, lambda: site, changed.set, plain_hosts=[first["source"]])
     await reconciler.prepare()
     loop = asyncio.create_task(reconciler.run())
-    print("ready", flush=True)
+    await _rest(reconciler, changed, even_from_scans=False)
+    started.say()
     try:
         while line := await asyncio.to_thread(sys.stdin.readline):
             await _rest(reconciler, changed, even_from_scans=True)
-            _forget_peak()
-            idle, begun, cpu_s = _memory_mb("VmRSS"), time.monotonic(), _cpu_s()
+            meter = _Meter()
             await _enforce(journal, reconciler, changed, json.loads(line))
-            cost = {"wall_s": time.monotonic() - begun, "cpu_s": _cpu_s() - cpu_s, "peak_mb": _memory_mb("VmHWM")}
-            print(json.dumps({**cost, "over_idle_mb": cost["peak_mb"] - idle}), flush=True)
+            meter.say()
     finally:
         loop.cancel()
         with suppress(asyncio.CancelledError):

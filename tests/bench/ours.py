@@ -25,6 +25,8 @@ class Copier:
 
     process: subprocess.Popen[bytes]
     source: Source
+    started: Cost = field(default_factory=lambda: Cost(0))
+    """What its start cost, from when its modules were there until it had nothing to do."""
     desired: list[Name] = field(default_factory=list)
 
     def bring(self, names: Sequence[Name]) -> Cost:
@@ -42,6 +44,9 @@ class Copier:
                 "key": self.source.signer.pem.decode(),
             }
         )
+        return self._cost()
+
+    def _cost(self) -> Cost:
         return Cost(**json.loads(self._told()))
 
     def _tell(self, document: dict[str, Any]) -> None:
@@ -82,7 +87,7 @@ def running_copier(source: Source, site: Site) -> Iterator[Copier]:
                     "journal": str(site.directory / "journal.db"),
                 }
             )
-            copier._told()
+            copier.started = copier._cost()
             yield copier
             assert process.stdin
             process.stdin.close()

@@ -50,15 +50,17 @@ def _figures(prefix: str, source: Source, site: Site, names: list[Name]) -> list
     with running_copier(source, site) as copier:
         first = counted(source, site, names[:1], lambda: copier.bring(names))
         again = [counted(source, site, (), lambda: copier.bring(names)) for _ in range(_TIMES)]
+    asked = source.requests()
     with running_copier(source, site) as copier:
-        anew = counted(source, site, (), lambda: copier.bring(names))
+        anew = copier.started
+        asked_anew = source.requests() - asked
     return [
         Figure(f"{prefix}/first-time/wall", "s", median_of([first.cost.wall_s])),
         Figure(f"{prefix}/first-time/cpu", "s", _cpu([first])),
         Figure(f"{prefix}/told-again/cpu", "s", _cpu(again)),
         Figure(f"{prefix}/told-again/requests", "", median_of([run.requests for run in again]), most=0),
-        Figure(f"{prefix}/started-anew/cpu", "s", _cpu([anew])),
-        Figure(f"{prefix}/started-anew/requests", "", median_of([anew.requests]), most=0),
+        Figure(f"{prefix}/started-anew/cpu", "s", median_of([anew.cpu_s or 0])),
+        Figure(f"{prefix}/started-anew/requests", "", median_of([asked_anew]), most=0),
         Figure(f"{prefix}/planning/cpu", "s", _planning(site), most=EXPECTED_CPU_S),
     ]
 
