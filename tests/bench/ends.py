@@ -59,6 +59,10 @@ class Source:
         """See the same registry through a link that ends at another address."""
         return replace(self, url=url)
 
+    def client(self) -> Client:
+        """Speak to it as whoever filled it."""
+        return Client(self.url, _pool=urllib3.PoolManager(ca_certs=str(self.tls.authority) if self.tls else None))
+
     def sent_bytes(self) -> int:
         """How much it has written in its life: what it sends to clients, less its log."""
         return int(self.process.io_counters().write_chars) - self.log.stat().st_size
@@ -82,10 +86,13 @@ class Site:
     def host(self) -> str:
         return self.url.partition("://")[2]
 
+    def client(self) -> Client:
+        """Speak to it as its writer."""
+        return Client(self.url, f"{self.username}:{self.password}" if self.username else "")
+
     def digest_of(self, name: Name) -> str:
         """Ask which image is there under a name; empty for none."""
-        client = Client(self.url, f"{self.username}:{self.password}" if self.username else "")
-        answer = client.send("GET", f"/v2/{name.repository}/manifests/{name.tag}", expect=(200, 404))
+        answer = self.client().send("GET", f"/v2/{name.repository}/manifests/{name.tag}", expect=(200, 404))
         return answer.headers.get("Docker-Content-Digest", "") if answer.status == 200 else ""
 
 
@@ -103,11 +110,11 @@ def running_source(directory: Path, images: Mapping[Name, Repository], *, tls: b
     with distribution(directory, pair=pair) as url:
         (process,) = set(ours.children()) - before
         source = Source(url, process, directory / "registry.log", Signer(), pair)
-        pool = urllib3.PoolManager(ca_certs=str(pair.authority) if pair else None)
+        client = source.client()
         for name, image in images.items():
             root = image.tags[name.tag]
             sign_v3(image, root, source.signer)
-            Client(url, _pool=pool).push(name.repository, image)
+            client.push(name.repository, image)
             source.images[name] = root
         yield source
 

@@ -41,6 +41,7 @@ class Figure:
         theirs: what the peer needs.
         most: the most that is expected of `ours`, in the unit.
         most_ratio: the most that is expected of `ours` against the peer's.
+        in_vain: what became of it, for a peer that did not get there: its number is then what it spent, and no bound.
     """
 
     name: str
@@ -50,11 +51,14 @@ class Figure:
     theirs: Measured | None = None
     most: float | None = None
     most_ratio: float | None = None
+    in_vain: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Ours against the peer's; under 1 is less."""
-        return self.ours.value / self.theirs.value if self.theirs and self.theirs.value else None
+        if not self.theirs or not self.theirs.value or self.in_vain:
+            return None
+        return self.ours.value / self.theirs.value
 
     @property
     def expected(self) -> str | None:
@@ -71,7 +75,7 @@ class Figure:
         if self.most is not None:
             return self.ours.value <= self.most
         if self.most_ratio is None or self.ratio is None:
-            return None
+            return True if self.most_ratio is not None and self.in_vain else None
         return self.ratio <= self.most_ratio
 
     def row(self) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Figure:
             "ours": _rounded(self.ours.value),
             "peer": self.peer or None,
             "peer_value": _rounded(self.theirs.value) if self.theirs else None,
+            "peer_in_vain": self.in_vain or None,
             "ratio": _rounded(self.ratio),
             "expected": self.expected,
             "met": self.met,

@@ -28,6 +28,7 @@ def _number(measured: Measured, unit: str) -> str:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     theirs = f"{figure.peer} {_number(figure.theirs, figure.unit)}" if figure.theirs else ""
+    theirs += f", {figure.in_vain}" if figure.in_vain else ""
     ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
     verdict = {True: "met", False: "missed", None: ""}[figure.met]
     return figure.name, _number(figure.ours, figure.unit), theirs, ratio, figure.expected or "", verdict

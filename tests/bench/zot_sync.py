@@ -36,7 +36,7 @@ def following_zot(source: Source) -> Iterator[Site]:
         yield Site("zot", Path(scratch), url)
 
 
-def ask_for(source: Source, site: Site, names: Sequence[Name]) -> Cost:
+def ask_for(source: Source, site: Site, names: Sequence[Name], *, within_s: float = _PATIENCE_S) -> Cost:
     """Ask for images until they are there.
 
     Raises:
@@ -45,7 +45,7 @@ def ask_for(source: Source, site: Site, names: Sequence[Name]) -> Cost:
     begun = time.monotonic()
     for name in names:
         while site.digest_of(name) != source.images[name]:
-            if time.monotonic() - begun > _PATIENCE_S:
+            if time.monotonic() - begun > within_s:
                 said = (site.directory / "zot.log").read_text().splitlines()[-3:]
                 raise FailedError(f"Zot does not have {name}: {json.dumps(said)[-1000:]}")
             time.sleep(_POLL_S)
