@@ -118,7 +118,7 @@ def _share(source: Source, site: Site) -> float:
         for digest, size in sizes.items()
         if client.send("HEAD", f"/v2/{APP.repository}/blobs/{digest}", expect=(200, 404)).status == 200
     ]
-    return min(0.99, sum(there) / sum(sizes.values()))
+    return min(0.99, float(sum(there) / sum(sizes.values())))
 
 
 _PARTS: tuple[tuple[str, str, Callable[[Crossing], float | None]], ...] = (
