@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from tests.rig import cosign
-from tests.rig.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.rig.estate import TAG, V2, V3, Estate, Image
+from tests.rig.estate import TAG, V2, V3, Estate
 from tests.rig.forgery import strip_signatures
 from tests.rig.hammer import hammering, manifest_path
 from tests.rig.images import AMD64, make_image
 from tests.rig.oci_layout import Client
-from tests.rig.satellite import Satellite
+from tests.rig.slow_source import SlowSource, slow_source
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
-
-LAYER_BYTES = 4 << 20
-SLOW = 256 << 10
-"""Bytes a second of each connection: a layer takes longer than what a test does meanwhile."""
-
-
-@dataclass
-class SlowSource:
-    """A source whose layers come as slowly as the test says, and a site that trusts it."""
-
-    estate: Estate
-    site: Satellite
-    proxy: CuttingProxy
-    name: str
-
-    def admitted(self) -> Image:
-        """Sign and assign an image, and wait until it is admitted and its layers are under way."""
-        image = self.estate.image(platforms=(AMD64,), layer_sizes=(LAYER_BYTES,), source=self.name)
-        image.sign(self.estate.release, V2, V3)
-        self.estate.allow(self.site, image, self.estate.release)
-        self.proxy.bytes_per_s = SLOW
-        self.estate.assign(self.site, image)
-        self.site.await_that(lambda: self.layers_come(image), "its layers are under way")
-        return image
-
-    def layers_come(self, image: Image) -> bool:
-        rows = [row for row in self.site.status().get("artifacts", ()) if row["name"] == image.name]
-        return bool(rows) and 0 < rows[0]["done_bytes"] < rows[0]["total_bytes"]
-
-    def at_the_site(self, image: Image) -> str:
-        """The repository as workloads name it."""
-        return f"{self.name}/{image.repository}"
 
 
 @pytest.fixture(scope="module")
 def slow(estate: Estate, kind: str) -> Iterator[SlowSource]:
-    with cutting_proxy(estate.central.url) as proxy:
-        name = f"slow-{secrets.token_hex(4)}"
-        host = proxy.url.removeprefix("http://")
-        estate.add_source(name, host, prefix=name)
-        yield SlowSource(estate, estate.site(kind, name, plain_hosts=[host]), proxy, name)
-        proxy.bytes_per_s = 0
-        estate.retire(name)
+    with slow_source(estate, kind) as running:
+        yield running
 
 
 def test_a_tag_that_moves_and_a_signature_that_goes_change_nothing(slow: SlowSource) -> None:
