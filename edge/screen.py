@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +28,8 @@ def show_status(document: Mapping[str, Any]) -> None:
     rows = [*document["artifacts"], *document["problems"]]
     if rows:
         console.print(_table(rows))
+        if coming := [row for row in rows if row["total_bytes"]]:
+            console.print(Text(), _bars(coming))
     else:
         console.print("no artifacts are desired here", style="dim")
 
@@ -62,10 +64,15 @@ def _table(rows: list[Mapping[str, Any]]) -> Table:
         table.add_column(name, overflow="fold")
     for row in rows:
         state = row["state"] or "problem"
-        cells: list[Text | ProgressBar] = [_reason(row)]
-        if row["total_bytes"]:
-            cells += [ProgressBar(row["total_bytes"], row["done_bytes"], width=_BAR_WIDTH), Text(_progress(row))]
-        table.add_row(row["name"], Text(state, _COLOURS.get(state, "red")), _pull(row), Group(*cells))
+        table.add_row(row["name"], Text(state, _COLOURS.get(state, "red")), _pull(row), _reason(row))
+    return table
+
+
+def _bars(rows: list[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        bar = ProgressBar(row["total_bytes"], row["done_bytes"], width=_BAR_WIDTH)
+        table.add_row(row["name"], bar, Text(_progress(row)))
     return table
 
 
@@ -93,7 +100,7 @@ def _progress(row: Mapping[str, Any]) -> str:
     if row["rate_bytes_per_s"]:
         words.append(f"{_size(row['rate_bytes_per_s'])}/s")
     if row["eta_s"] is not None:
-        words.append(f"done in {timedelta(seconds=row['eta_s'])}")
+        words.append(f"there in {timedelta(seconds=row['eta_s'])}")
     return ", ".join(words)
 
 

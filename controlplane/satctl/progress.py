@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 
-from controlplane.satctl.render import size, span
+from controlplane.satctl.render import size
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2 as state
 
 _DAY = timedelta(days=1)
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _TO_COME = frozenset({state.ARTIFACT_STATE_WAITING, state.ARTIFACT_STATE_FAILED})
 
 
@@ -23,17 +25,23 @@ def left_bytes(found: Progressing) -> int:
 
 
 def time_left(left: int, rate_bytes_per_s: int) -> str:
-    """Say how long the rest takes: `4m`; nothing where nothing comes."""
-    return span(timedelta(seconds=left / rate_bytes_per_s)) if rate_bytes_per_s else ""
+    """Say how long the rest takes: `4m20s`, `1d3h`; nothing where nothing comes."""
+    if not rate_bytes_per_s:
+        return ""
+    seconds = -(-left // rate_bytes_per_s)
+    for (unit, size_s), (part, part_s) in pairwise(_UNITS):
+        if seconds >= size_s:
+            return f"{seconds // size_s}{unit}{seconds % size_s // part_s}{part}"
+    return f"{seconds}s"
 
 
 def progress_words(found: Progressing) -> str:
-    """Say how far it is: `1.0 MiB of 4.0 MiB, 512.0 KiB/s, 6s left`; nothing where nothing is known."""
+    """Say how far it is: `1.0 of 4.0 MiB, 512.0 KiB/s, 6s left`; nothing where nothing is known."""
     if not found.total_bytes:
         return ""
     rate, left = found.rate_bytes_per_s, time_left(left_bytes(found), found.rate_bytes_per_s)
     pace = f", {size(rate)}/s, {left} left" if rate else ""
-    return f"{size(found.done_bytes)} of {size(found.total_bytes)}{pace}"
+    return f"{size(found.total_bytes, found.done_bytes)}{pace}"
 
 
 def sum_words(found: Iterable[Progressing]) -> str:

@@ -167,12 +167,13 @@ def span(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def size(count: int) -> str:
-    """Write bytes for people: `1.5 MiB`."""
-    scaled, unit = float(count), 0
-    while scaled >= _STEP and unit < len(_UNITS) - 1:
-        scaled, unit = scaled / _STEP, unit + 1
-    return f"{scaled:.0f} {_UNITS[unit]}" if unit == 0 else f"{scaled:.1f} {_UNITS[unit]}"
+def size(count: int, *parts: int) -> str:
+    """Write bytes for people: `1.5 MiB`; parts of a whole before it, in its unit: `0.3 of 1.5 MiB`."""
+    unit = 0
+    while count >= _STEP ** (unit + 1) and unit < len(_UNITS) - 1:
+        unit += 1
+    numbers = (f"{one / _STEP**unit:.{1 if unit else 0}f}" for one in (*parts, count))
+    return f"{' of '.join(numbers)} {_UNITS[unit]}"
 
 
 def _text(cell: Cell) -> Text:

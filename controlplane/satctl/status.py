@@ -70,7 +70,7 @@ def columns(at: datetime) -> tuple[Column[pb.SatelliteStatus], ...]:
         Column("WAITING", lambda s: s.report.waiting or "", number=True, optional=True),
         Column("REFUSED", lambda s: _alarm(s.report.refused), number=True),
         Column("FAILED", lambda s: _alarm(s.report.failed), number=True),
-        Column("STILL TO COME", lambda s: sum_words(s.report.exceptions), optional=True),
+        Column("TO COME", lambda s: sum_words(s.report.exceptions), optional=True),
         Column("SEEN", lambda s: ago(s, "last_seen_at", at) or "never"),
         Column("GROUPS", lambda s: ", ".join(s.groups), folds=True, optional=True),
         Column("WARNINGS", lambda s: _alarm_text(warnings(s)), folds=True, optional=True),

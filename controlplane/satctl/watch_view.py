@@ -29,7 +29,7 @@ from fleet.v1 import state_pb2 as state
 CHANGES_SHOWN = 8
 SATELLITES_SHOWN = 20
 BARS_SHOWN = 12
-BAR_WIDTH = 28
+BAR_LEAST, BAR_WIDTH = 8, 28
 REFRESHES_A_SECOND = 4
 STEPS = 10
 """Lines that tell how one artifact comes along, where there is no bar."""
@@ -194,12 +194,17 @@ def _more(count: int) -> Iterator[Text]:
 def _bars(exceptions: list[tuple[str, state.ResourceException]]) -> Table:
     """Draw what is not there yet, a line each: how far it is, or why it waits and until when."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(min_width=BAR_LEAST, max_width=BAR_WIDTH)
+    table.add_column(overflow="fold")
     for satellite, found in exceptions:
         bar: ProgressBar | Text = Text("")
         if found.total_bytes:
-            bar = ProgressBar(total=found.total_bytes, completed=found.done_bytes, width=BAR_WIDTH)
-        reason = Text(clean(reason_words(found, now())), style=_STYLES.get(found.state, ""))
-        table.add_row(Text(clean(satellite)), Text(clean(found.name)), bar, Text(progress_words(found)), reason)
+            bar = ProgressBar(total=found.total_bytes, completed=found.done_bytes)
+        words = filter(None, (progress_words(found), reason_words(found, now())))
+        text = Text(clean("  ".join(words)), style=_STYLES.get(found.state, ""))
+        table.add_row(Text(clean(satellite)), Text(clean(found.name)), bar, text)
     return table
 
 

@@ -29,7 +29,7 @@ class _Entry:
     def seen(self, at_s: float) -> Progress:
         phase = Phase.QUEUED if self.phase is Phase.TRANSFERRING and not self.movers else self.phase
         done_bytes = min(max(self.done_bytes, self.before_bytes), self.total_bytes)
-        rate = self.rate.at(at_s) if self.rate and self.phase is Phase.TRANSFERRING else 0
+        rate = self.rate.at(at_s) if self.rate and phase is Phase.TRANSFERRING else 0
         return Progress(phase, done_bytes, self.total_bytes, rate)
 
 
@@ -78,10 +78,12 @@ class ProgressBoard:
     @contextmanager
     def moving(self, name: str) -> Iterator[None]:
         """Say that a thread is bringing one of an artifact's blobs: it is no longer queued."""
+        at_s = self._monotonic()
         with self._lock:
             entry = self._entries.get(name)
             if entry is not None:
                 entry.movers += 1
+                entry.rate = entry.rate or Rate(at_s, at_s)
         try:
             yield
         finally:

@@ -115,7 +115,7 @@ def _on_its_way(one: Wanted, progress: Progress, serving: Edition | None) -> Row
         _bare(one, State.WAITING),
         reason=progress.phase or Phase.QUEUED,
         done_bytes=progress.done_bytes,
-        total_bytes=progress.total_bytes,
+        total_bytes=progress.total_bytes or one.size_bytes,
         rate_bytes_per_s=progress.rate_bytes_per_s,
         serving_digest=serving.digest if serving else "",
     )
@@ -127,6 +127,8 @@ def _set_back(row: Row, setback: Setback, since: datetime | None) -> Row:
         return replace(row, text=f"again, after {setback.reason}")
     state = State.FAILED if setback.rules is None else State.REFUSED
     text = _clean(setback.text)
+    if state is State.REFUSED:
+        row = replace(row, done_bytes=0, total_bytes=0)  # there is nothing to come
     return replace(row, state=state, reason=setback.reason, text=text, since=since, until=setback.until)
 
 

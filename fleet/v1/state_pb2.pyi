@@ -455,7 +455,9 @@ class ResourceException(_message.Message):
     done_bytes: _builtins.int
     """Bytes already here, of an artifact under way or interrupted; also those that did not have to come."""
     total_bytes: _builtins.int
-    """Bytes in all, of an artifact under way or interrupted. Zero: not known yet. Bytes left: total_bytes - done_bytes."""
+    """Bytes in all, of an artifact that is to come; until its manifest has been read, as ArtifactSpec tells them. Zero:
+    not known yet. Bytes left: total_bytes - done_bytes.
+    """
     rate_bytes_per_s: _builtins.int
     """Bytes a second that come over the link for it, averaged over the last seconds. Zero: nothing comes at the moment.
     Time left, where it is not zero: (total_bytes - done_bytes) / rate_bytes_per_s.

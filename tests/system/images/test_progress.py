@@ -68,7 +68,7 @@ def test_bytes_and_rate_are_seen_live_until_the_image_is_published(slow: SlowSou
         assert here["rate_bytes_per_s"] > 0
         assert here["eta_s"] > 0
         shown = satctl.ok("status", slow.site.directory.name)
-        assert f"of {LAYER_BYTES / (1 << 20):.1f} MiB" in shown
+        assert f" of {LAYER_BYTES / (1 << 20):.1f} MiB" in shown
         assert "/s, " in shown
         slow.proxy.bytes_per_s = 0
         watching.until(lambda event: published(event, slow, image))

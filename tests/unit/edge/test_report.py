@@ -9,6 +9,7 @@ from edge.domain.clock import BUILT_AT, ClockState, Floor, read_clock
 from edge.domain.desired import Enforced
 from edge.domain.holding import Resource
 from edge.domain.plan import Edition, RuleVersions, Setback, Site, Wanted
+from edge.domain.progress import Phase, Progress
 from edge.domain.report import MAX_EXCEPTIONS, Report, State, is_final, rows, summarize
 from edge.domain.retry import pause
 from fleet.errors import FleetError, Kind
@@ -40,6 +41,52 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
     assert "\x1b" not in told[0].text
     assert omitted == 0
     assert not is_final(counts)
+
+
+def test_what_waits_says_why_and_until_when() -> None:
+    moving, queued, cut, refused, retried, judged = (edition(name) for name in ("a", "b", "c", "d", "e", "f"))
+    later = NOW + timedelta(minutes=3)
+    setback = Setback("SOURCE_CUT", "it broke", later)
+    site = Site(
+        setbacks={
+            cut: setback,
+            retried: setback,
+            judged: setback,
+            refused: Setback("UNSIGNED", "no signature", later, RuleVersions()),
+        }
+    )
+    progress = {
+        moving: Progress(Phase.TRANSFERRING, 10, 40, 5),
+        cut: Progress(None, 10, 40),
+        retried: Progress(Phase.TRANSFERRING, 20, 40, 5),
+        judged: Progress(Phase.JUDGING, 10, 40),
+        refused: Progress(Phase.JUDGING),
+    }
+    wanted = tuple(Wanted(one, "1", size_bytes=30) for one in (moving, queued, cut, refused, retried, judged))
+    artifacts, _ = rows(Enforced(wanted=wanted), site, {cut: NOW}, progress)
+    found = {row.name: (row.state, row.reason, row.until, row.done_bytes, row.total_bytes) for row in artifacts}
+    assert found == {
+        "a": (State.WAITING, "TRANSFERRING", None, 10, 40),
+        "b": (State.WAITING, "QUEUED", None, 0, 30),
+        "c": (State.FAILED, "SOURCE_CUT", later, 10, 40),
+        "d": (State.REFUSED, "UNSIGNED", later, 0, 0),
+        "e": (State.WAITING, "TRANSFERRING", None, 20, 40),
+        "f": (State.FAILED, "SOURCE_CUT", later, 10, 40),
+    }
+    assert {row.name: row.text for row in artifacts}["e"] == "again, after SOURCE_CUT"
+    message = write_report(1, Report(None, b"", b"", *summarize(artifacts, ()))).report
+    told = {one.name: one for one in message.exceptions}
+    assert told["c"].retry_at.ToDatetime(tzinfo=UTC) == later
+    assert told["a"].rate_bytes_per_s == 5
+    assert not told["a"].HasField("retry_at")
+
+
+def test_what_is_under_way_is_told_before_what_is_queued() -> None:
+    many = tuple(edition(f"n{number:03}") for number in range(MAX_EXCEPTIONS + 10))
+    last = many[-1]
+    progress = {last: Progress(Phase.TRANSFERRING, 1, 2, 1)}
+    _, told, _ = summarize(*rows(Enforced(wanted=tuple(map(Wanted, many))), Site(), {}, progress))
+    assert told[0].name == last.name
 
 
 def test_what_is_left_out_is_said() -> None:

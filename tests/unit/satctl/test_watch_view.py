@@ -50,7 +50,7 @@ def test_a_line_for_each_change_and_each_thing_that_is_new(capsys: pytest.Captur
     assert lines_of(capsys, change("opening"), status(waiting(1024)), status(waiting(1024)), status(published=2)) == [
         "1.4 alice: created group shops (opening)",
         "kiosk-1 online 0/2 published, 0 refused, 0 failed",
-        "kiosk-1 hub/nginx:1 waiting 1.0 KiB of 4.0 KiB",
+        "kiosk-1 hub/nginx:1 waiting 1.0 of 4.0 KiB",
         "kiosk-1 online 2/2 published, 0 refused, 0 failed",
     ]
 
@@ -71,7 +71,7 @@ def test_the_live_view_has_a_bar_for_what_is_under_way(capsys: pytest.CaptureFix
         view.show(status(waiting(1024)))
         drawn = drawing(view)
         assert "━" in drawn
-        assert "1.0 KiB of 4.0 KiB" in drawn
+        assert "1.0 of 4.0 KiB" in drawn
         assert "created group shops" in drawn
         view.cut(FleetError(Kind.UNAVAILABLE, "GC_UNREACHABLE", "nobody there"))
         assert "GC_UNREACHABLE: nobody there; trying again" in drawing(view)
