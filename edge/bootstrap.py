@@ -149,7 +149,7 @@ async def _serve(base: _Base) -> None:
             is_moving=lambda: site.reconciler.is_moving,
             is_identity_revoked=base.who.is_revoked,
         )
-        site.changed = control.reports_changed
+        site.changed = control.reports.changed
         site.credentials = Credentials(lambda: control.link, asyncio.get_running_loop())
         health = HealthReporter(
             control,

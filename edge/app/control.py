@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,6 +19,7 @@ import structlog
 
 from edge.app.ground_control import Attested, GroundControl, Lifecycle, Link, Opening, Stream
 from edge.app.journal import StateStore
+from edge.app.occasions import Occasions
 from edge.app.stream import Run
 from edge.domain import session as table
 from edge.domain.clock import Reading
@@ -38,14 +39,6 @@ _HALF = 0.5
 _MOST = 0.7
 """Of Ground Control's, which renews on its own time: a new connection sees the new one."""
 _WINDOW = timedelta(seconds=5)
-_REPORT_PAUSE_S = 0.1
-"""Changes within this time are one report."""
-_REPORT_SPREAD = 0.05
-"""Of the reconnect window, which grows with the fleet: how far reports of one change are spread."""
-_PROGRESS_S = 2.0
-"""While something is under way: how often that is told, and what else changes with it."""
-_PROGRESS_SPREAD = 0.4
-"""Of the reconnect window: how far that is spread, or put off where the fleet is large."""
 
 
 class Clock(Protocol):
@@ -109,13 +102,12 @@ class Control:
         self.report = report
         self._revoked = revoked
         self._connected = connected
-        self._is_moving = is_moving
+        self.reports = Occasions(window=lambda: self.window, is_moving=is_moving)
         self._is_identity_revoked = is_identity_revoked
         self._holding: Holding = state.holding()
         self._applying = asyncio.Lock()
         self._numbers = 0
         self._failures = 0
-        self._listeners: set[asyncio.Event] = set()
         self.window = _WINDOW
         self.status = LinkStatus()
         self.link: Link | None = None
@@ -126,11 +118,6 @@ class Control:
     def holding(self) -> Holding:
         """What is held."""
         return self._holding
-
-    def reports_changed(self) -> None:
-        """Say that there may be something new to report."""
-        for listener in self._listeners:
-            listener.set()
 
     async def run(self) -> None:
         """Keep a stream open until cancelled."""
@@ -185,33 +172,6 @@ class Control:
         pending = self.attested is not None and self.attested.lifecycle is Lifecycle.PENDING
         self._set_status("PENDING" if pending else "CONNECTED", number=number)
 
-    @contextmanager
-    def reports(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
-        """Listen for something to report: gives a wait for it, and for what comes shortly after.
-
-        While artifacts are under way there is something new all the time: then it is told at a pace of its own, and
-        the end of it at once.
-        """
-        changed = asyncio.Event()
-        changed.set()
-        due_s = 0.0
-
-        async def wait() -> None:
-            nonlocal due_s
-            while True:
-                await _until(changed, due_s if self._is_moving() else None)
-                await asyncio.sleep(_REPORT_PAUSE_S + self.window.total_seconds() * _REPORT_SPREAD * _chance())
-                changed.clear()
-                if not self._is_moving() or _loop_s() >= due_s:
-                    break
-            due_s = _loop_s() + _PROGRESS_S + self.window.total_seconds() * _PROGRESS_SPREAD * _chance()
-
-        self._listeners.add(changed)
-        try:
-            yield wait
-        finally:
-            self._listeners.discard(changed)
-
     def stage(self, effect: table.Stage) -> None:
         """Journal a chunk."""
         self._state.stage(effect.staged, effect.chunk, restart=effect.restart)
@@ -226,7 +186,7 @@ class Control:
         _log.info("state.applied", position=str(effect.position), artifacts=len(outcome.wanted))
         self._note_approval()
         self._enforce(outcome)
-        self.reports_changed()
+        self.reports.changed()
         return table.Applied()
 
     def _apply(self, effect: table.Apply, stream: Stream) -> Enforced | Mismatch:
@@ -252,7 +212,7 @@ class Control:
             return table.Mismatched(Mismatch("", b"", "it is not what Ground Control says it is"))
         self._state.adopt(effect.position)
         self._note_approval()
-        self.reports_changed()
+        self.reports.changed()
         return None
 
     def _note_approval(self) -> None:
@@ -302,17 +262,6 @@ class Control:
         self.status = replace(
             LinkStatus(state, text, since, number or self.status.session_number, name), retry_at=retry_at
         )
-
-
-async def _until(changed: asyncio.Event, due_s: float | None) -> None:
-    """Wait for a change, or for a time of the loop's clock."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(due_s):
-            await changed.wait()
-
-
-def _loop_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _chance() -> float:

@@ -123,9 +123,9 @@ class Run:
 
     async def _watch_reports(self, inbox: asyncio.Queue[table.Event]) -> None:
         await self._is_live.wait()
-        with self._control.reports() as changed:
+        with self._control.reports.listener() as occasions:
             while True:
-                await changed()
+                await occasions.wait()
                 if self._control.report() != self._last_report:
                     await inbox.put(table.ReportReady())
 

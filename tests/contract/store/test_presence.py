@@ -114,6 +114,32 @@ async def test_a_report_replaces_the_one_before_and_late_ones_do_not(fleet: Flee
     assert artifact.local_reference == "library/nginx:1"
 
 
+async def test_what_is_under_way_is_kept_as_it_was_told_and_is_no_change(fleet: Fleet, clock: Clock) -> None:
+    await approved(fleet)
+    await fleet.open_session("s1", A, 1)
+    desired = await fleet.desired("s1")
+    moving = ResourceException(
+        int(ResourceKind.ARTIFACT),
+        "hub/library/nginx:1",
+        state=ArtifactState.WAITING,
+        reason="TRANSFERRING",
+        done_bytes=1 << 40,
+        total_bytes=1 << 41,
+        rate_bytes_per_s=1 << 33,
+    )
+    later = clock() + timedelta(minutes=3)
+    cut = replace(moving, state=ArtifactState.FAILED, reason="SOURCE_CUT", rate_bytes_per_s=0, retry_at=later)
+    for sequence, told in enumerate((moving, cut), start=1):
+        report = Report(sequence, desired.position, desired.state_digest, desired=1, exceptions=(told,))
+        assert await fleet.record_report("s1", A, 1, report)
+        (status,) = [one for one in await fleet.statuses_since(clock()) if one.satellite == "s1"]
+        assert status.report == report
+        _, (artifact,) = await fleet.satellite_status("s1")
+        shown = (artifact.done_bytes, artifact.total_bytes, artifact.rate_bytes_per_s, artifact.retry_at)
+        assert shown == (told.done_bytes, told.total_bytes, told.rate_bytes_per_s, told.retry_at)
+    assert await fleet.position() == desired.position
+
+
 async def test_sequences_begin_anew_with_each_session(fleet: Fleet) -> None:
     await approved(fleet)
     report = Report(5, None, bytes(32))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from controlplane.satctl.watch_view import LineView, LiveView
+from controlplane.satctl.watch_view import BARS_SHOWN, LineView, LiveView
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 
@@ -53,6 +54,39 @@ def test_a_line_for_each_change_and_each_thing_that_is_new(capsys: pytest.Captur
         "kiosk-1 hub/nginx:1 waiting 1.0 of 4.0 KiB",
         "kiosk-1 online 2/2 published, 0 refused, 0 failed",
     ]
+
+
+def test_what_comes_slowly_is_a_line_for_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, *(status(waiting(done)) for done in range(0, 4096, 16)))
+    assert len(lines) == 1 + 10
+
+
+def test_what_waits_says_until_when_and_only_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def cut(text: str) -> fleet_pb2.WatchFleetResponse:
+        state, retry_at = state_pb2.ARTIFACT_STATE_FAILED, Timestamp(seconds=4_102_444_800)
+        found = state_pb2.ResourceException(
+            name="hub/nginx:1", state=state, reason="SOURCE_CUT", text=text, retry_at=retry_at
+        )
+        return status(found)
+
+    _, first, again = lines_of(capsys, cut("it broke"), cut("it broke"), cut("it broke again"))
+    assert again.endswith("it broke again")
+    assert first.startswith("kiosk-1 hub/nginx:1 failed SOURCE_CUT until 2")
+
+
+def test_the_live_view_shows_what_moves_first_and_says_what_it_leaves_out() -> None:
+    queued = [
+        state_pb2.ResourceException(name=f"hub/n{n}:1", state=state_pb2.ARTIFACT_STATE_WAITING, reason="QUEUED")
+        for n in range(BARS_SHOWN)
+    ]
+    moving = waiting(1024)
+    moving.reason, moving.rate_bytes_per_s = "TRANSFERRING", 16
+    with LiveView() as view:
+        view.show(status(*queued, moving))
+        drawn = drawing(view)
+    assert "1.0 of 4.0 KiB, 16 B/s, 3m12s left  TRANSFERRING" in drawn
+    assert drawn.index("hub/nginx:1") < drawn.index("hub/n0:1")
+    assert "… and 1 more" in drawn
 
 
 def test_what_a_satellite_wrote_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from certs.workload import WorkloadServer
 from fleet.svid import X509Material
@@ -19,6 +22,8 @@ from tests.rig.satctl import Satctl, Watching
 
 ARTIFACT = "depot/library/nginx:1.27"
 DIGEST = "sha256:" + "7e" * 32
+LATER = Timestamp(seconds=4_102_444_800)
+"""2100-01-01"""
 
 
 Report = Callable[[state_pb2.StateReport], Awaitable[None]]
@@ -37,6 +42,8 @@ def report(
         text="nobody signed it\x1b[2J",
         done_bytes=done,
         total_bytes=2048,
+        rate_bytes_per_s=256 if done else 0,
+        retry_at=None if done else LATER,
     )
     waiting = state == state_pb2.ARTIFACT_STATE_WAITING
     return state_pb2.StateReport(
@@ -77,23 +84,32 @@ async def test_what_is_under_way_and_what_is_refused_is_seen_as_it_happens(admin
         admin.ok("assign", f"{ARTIFACT}@{DIGEST}", "--to", "satellite/kiosk-status")
         return line
 
+    def look_on() -> None:
+        (artifact,) = admin.json("status", "kiosk-status")["artifacts"]
+        assert (artifact["reason"], artifact["rate_bytes_per_s"], artifact["retry_at"]) == ("TRANSFERRING", 256, None)
+        shown = admin.ok("status", "kiosk-status")
+        assert "0.5 of 2.0 KiB, 256 B/s, 6s left" in shown
+        assert "1.5 KiB, 256 B/s, 6s" in shown
+
     def look() -> None:
         status = admin.json("status", "kiosk-status")
         assert (status["status"]["lifecycle"], status["status"]["converged"]) == ("online", False)
         (artifact,) = status["artifacts"]
         assert (artifact["state"], artifact["reason"]) == ("refused", "NO_SIGNATURE")
         shown = admin.ok("status", "kiosk-status") + admin.ok("status")
-        assert "NO_SIGNATURE: nobody signed it" in shown
+        assert re.search(r"NO_SIGNATURE until (2100-01-01|2099-12-31) \d\d:\d\d: nobody signed it", shown)
         assert "\x1b" not in shown
 
     line = await asyncio.to_thread(prepare)
     with Watching(admin) as watching:
         async with online(line, tmp_path / "satellite") as send:
             await asyncio.to_thread(watching.until, lambda event: event["event"] == "caught_up")
-            await send(report(1, state_pb2.ARTIFACT_STATE_WAITING, "", done=512))
+            await send(report(1, state_pb2.ARTIFACT_STATE_WAITING, "TRANSFERRING", done=512))
             seen = await asyncio.to_thread(watching.until, lambda event: stands(event, "waiting"))
             (exception,) = seen["status"]["report"]["exceptions"]
             assert (exception["done_bytes"], exception["total_bytes"]) == (512, 2048)
+            assert (exception["rate_bytes_per_s"], exception["retry_at"]) == (256, None)
+            await asyncio.to_thread(look_on)
             await send(report(2, state_pb2.ARTIFACT_STATE_REFUSED, "NO_SIGNATURE"))
             await asyncio.to_thread(watching.until, lambda event: stands(event, "refused"))
             await asyncio.to_thread(look)
