@@ -17,16 +17,20 @@ ANSWER_S = 25.0
 KEPT_S = 30.0
 """How long one answer serves: many repositories ask at once."""
 RENEWED_S = 2.0
-"""How old an answer must be to be asked for anew because the source refused it: a wrong one is refused often."""
+"""How long the answer to a refusal serves at least: a credential that stays wrong is refused often."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     credential: Credential
     asked_at: float
+    is_renewed: bool
 
-    def is_younger_than(self, age_s: float, now: float) -> bool:
-        return now - self.asked_at < age_s
+    def serves(self, refused: Credential | None, now: float) -> bool:
+        """Say whether it need not be asked for again."""
+        if self.credential != refused:
+            return now - self.asked_at < KEPT_S
+        return self.is_renewed and now - self.asked_at < RENEWED_S
 
 
 class Issuer(Protocol):
@@ -60,9 +64,8 @@ class Credentials:
             FleetError: UNAVAILABLE `CREDENTIAL_UNAVAILABLE` without a link; what Ground Control says.
         """
         kept, now = self._kept.get(source), self._monotonic()
-        life_s = RENEWED_S if kept and kept.credential == refused else KEPT_S
-        if kept is None or not kept.is_younger_than(life_s, now):
-            kept = self._kept[source] = _Kept(self._ask(source), now)
+        if kept is None or not kept.serves(refused, now):
+            kept = self._kept[source] = _Kept(self._ask(source), now, is_renewed=refused is not None)
         credential = kept.credential
         return credential if credential.username or credential.bearer else None
 

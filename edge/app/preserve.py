@@ -8,14 +8,19 @@ names (measured likewise): the index goes for a moment, with its tags, and is pu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from edge.app.ports import SiteRegistry
-from edge.domain.content import MAX_INDEX_DEPTH, Index, RawManifest, read_manifest
-from fleet.errors import FleetError
+from edge.domain.content import MAX_INDEX_DEPTH, OCI_INDEX, Index, RawManifest, raw_manifest, read_manifest
+from fleet.errors import FleetError, Kind
 from fleet.reference import Digest
 
+LEAVING = "harbor-satellite.leaving"
+"""The tag that takes manifests along; it stands for one at a time, and for a moment."""
+NOTHING = raw_manifest(json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode(), OCI_INDEX)
+"""What it moves to in the end: the smallest manifest, which needs no blob."""
 Keeps = Callable[[Digest], bool]
 """Says whether a manifest is to outlive the tag."""
 
@@ -34,41 +39,23 @@ def preserved(site: SiteRegistry, repository: str, tags: Collection[str], keeps:
             site.put_manifest(repository, manifest.digest, manifest)
 
 
-@contextmanager
-def released(site: SiteRegistry, repository: str, going: Collection[Digest]) -> Iterator[None]:
-    """Take indexes that stay out of the way of manifests that they name and that go; put them again at the end."""
-    above = _above(site, repository, going)
-    families = {index.digest: list(_family(site, repository, index.digest, MAX_INDEX_DEPTH)) for index in above}
-    tags = {tag: digest for tag in site.tags(repository) if (digest := site.head(repository, tag)) in families}
-    for index in reversed(above):
-        site.delete_manifest(repository, index.digest)
-    yield
-    for manifest in (manifest for family in families.values() for manifest in family):
-        if manifest.digest in going:
-            site.put_blob(repository, manifest.digest, manifest.raw)  # Zot wants the bytes of every child
-        elif site.head(repository, manifest.digest) is None:
-            site.put_manifest(repository, manifest.digest, manifest)
-    for tag, digest in tags.items():
-        site.put_manifest(repository, tag, families[digest][-1])
+def forget(site: SiteRegistry, repository: str, going: Collection[Digest]) -> None:
+    """Have a registry forget manifests that it does not remove, because an index that stays names them.
 
+    The index is there all the while: pulls of it, and of what stays of it, do not notice.
 
-def _above(site: SiteRegistry, repository: str, going: Collection[Digest]) -> list[RawManifest]:
-    """List the indexes that stay and name what goes, and those that name them, each after what it names."""
-    known = [site.manifest(repository, digest) for digest in sorted(site.known_manifests(repository) - set(going))]
-    found: list[RawManifest] = []
-    named = set(going)
-    while rising := [one for one in known if one and one.digest not in named and _names(one, named)]:
-        found += rising
-        named |= {one.digest for one in rising}
-    return found
-
-
-def _names(index: RawManifest, digests: Collection[Digest]) -> bool:
-    try:
-        read = read_manifest(index.raw, index.media_type)
-    except FleetError:
-        return False
-    return isinstance(read, Index) and any(child.digest in digests for child in read.children)
+    Raises:
+        FleetError: PRECONDITION `MANIFEST_IN_USE` where it does not forget.
+    """
+    leaving = [found for digest in going if (found := site.manifest(repository, digest))]
+    for manifest in (*leaving, NOTHING):
+        site.put_manifest(repository, LEAVING, manifest)
+    site.delete_tag(repository, LEAVING)
+    site.delete_manifest(repository, NOTHING.digest)
+    for manifest in leaving:
+        if site.head(repository, manifest.digest):
+            text = "the registry neither removes nor forgets a manifest that an index names"
+            raise FleetError(Kind.PRECONDITION, "MANIFEST_IN_USE", text, subject=f"{repository}@{manifest.digest}")
 
 
 def _family(site: SiteRegistry, repository: str, digest: Digest, depth: int) -> Iterator[RawManifest]:

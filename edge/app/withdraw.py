@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge.app.footprint import Footprint
 from edge.app.ports import IntentLog, SiteRegistry, TransferLog
-from edge.app.preserve import Keeps, preserved, released
+from edge.app.preserve import LEAVING, NOTHING, Keeps, forget, preserved
 from edge.domain.admission import Dossier
 from edge.domain.content import Image, read_manifest
 from fleet.errors import FleetError, Kind
@@ -110,9 +110,9 @@ class Withdrawer:
         while stuck and len(rest := self._try_delete(repository, stuck)) < len(stuck):
             stuck = rest  # what named them went after them
         if stuck:
-            with released(self._site, repository, stuck):
-                for digest in stuck:
-                    self._site.delete_manifest(repository, digest)
+            self._intents.intend_put(repository, {LEAVING: NOTHING.digest, NOTHING.digest: NOTHING.digest})
+            forget(self._site, repository, stuck)
+            self._intents.delete_done(repository, [LEAVING, NOTHING.digest])
         self._intents.delete_done(repository, going)
 
     def _try_delete(self, repository: str, digests: Iterable[Digest]) -> list[Digest]:

@@ -114,6 +114,11 @@ class Central:
         answered = (json.loads(line) for line in lines if b'"msg":"response completed' in line)
         return Counter(line.get("vars.name", "") for line in answered)
 
+    def take(self, login: Credential) -> None:
+        """Take another login from now on, in place of the former one."""
+        _write_htpasswd(self.directory, login)
+        self.login = login
+
     def blob_file(self, digest: Digest) -> Path:
         """Where the registry keeps a blob: for damage."""
         name = digest.removeprefix("sha256:")
@@ -172,8 +177,7 @@ def running_central(
     if auth:
         configuration["auth"] = auth
     elif login:
-        hashed = bcrypt.hashpw(login.password.encode(), bcrypt.gensalt(4)).decode()
-        (directory / "htpasswd").write_text(f"{login.username}:{hashed}\n")
+        _write_htpasswd(directory, login)
         configuration["auth"] = {"htpasswd": {"realm": "central", "path": str(directory / "htpasswd")}}
     (directory / "config.yml").write_text(yaml.safe_dump(configuration))
     with (directory / "log").open("wb") as log:
@@ -191,6 +195,11 @@ def running_central(
         finally:
             process.kill()
             process.wait()
+
+
+def _write_htpasswd(directory: Path, login: Credential) -> None:
+    hashed = bcrypt.hashpw(login.password.encode(), bcrypt.gensalt(4)).decode()
+    (directory / "htpasswd").write_text(f"{login.username}:{hashed}\n")
 
 
 def await_line(path: Path, pattern: re.Pattern[str], process: subprocess.Popen[bytes]) -> str:
