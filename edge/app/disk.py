@@ -47,6 +47,9 @@ class SiteDisk(Protocol):
     def discard(self, digest: Digest) -> None:
         """Remove every copy of these bytes, so that the registry takes them again."""
 
+    def set_aside(self, repository: str, digest: Digest) -> None:
+        """Remove a repository's own copy of a manifest's bytes where the registry keeps what they name for it (Zot)."""
+
     def clear(self, repository: str, *, idle_s: float) -> list[str]:
         """Remove links and indexes that no registry can read, unless just written: `→ what was removed`."""
 

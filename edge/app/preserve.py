@@ -58,6 +58,21 @@ def forget(site: SiteRegistry, repository: str, going: Collection[Digest]) -> No
             raise FleetError(Kind.PRECONDITION, "MANIFEST_IN_USE", text, subject=f"{repository}@{manifest.digest}")
 
 
+@contextmanager
+def set_aside(site: SiteRegistry, repository: str, kept: Collection[RawManifest]) -> Iterator[None]:
+    """Let blobs be deleted that are named by manifests of which only the bytes are kept, for an index's sake.
+
+    Zot keeps what those name, too: so their bytes go for a moment, and are put again.
+    """
+    if site.disk:
+        for manifest in kept:
+            site.disk.set_aside(repository, manifest.digest)
+    yield
+    if site.disk:
+        for manifest in kept:
+            site.put_blob(repository, manifest.digest, manifest.raw)
+
+
 def _family(site: SiteRegistry, repository: str, digest: Digest, depth: int) -> Iterator[RawManifest]:
     """Read a manifest and those below it that are there, each before what names it."""
     manifest = site.manifest(repository, digest)

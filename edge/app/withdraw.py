@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge.app.footprint import Footprint
 from edge.app.ports import IntentLog, SiteRegistry, TransferLog
-from edge.app.preserve import LEAVING, NOTHING, Keeps, forget, preserved
+from edge.app.preserve import LEAVING, NOTHING, Keeps, forget, preserved, set_aside
 from edge.domain.admission import Dossier
 from edge.domain.content import Image, read_manifest
 from fleet.errors import FleetError, Kind
@@ -46,7 +46,9 @@ class Withdrawer:
         order = [dossier.root.digest, *(child.manifest.digest for child in reversed(dossier.children))]
         manifests = dict.fromkeys(one for one in order if one in going.manifests)
         self._delete(repository, [*manifests, *sorted(going.manifests - manifests.keys())], held.manifests)
-        self._unlink(repository, going.blobs - held.blobs)
+        bare = [one.manifest for one in dossier.children if one.manifest.digest in held.blobs]
+        with set_aside(self._site, repository, bare):
+            self._unlink(repository, going.blobs - held.blobs)
 
     def untag(self, repository: str, tags: Mapping[str, Digest], *, keeps: Keeps) -> None:
         """Remove tags that still stand for what they are thought to; one that was moved since is another's.

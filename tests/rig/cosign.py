@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edge.app.ports import Credential
 from edge.domain.policy import SignatureFormat
 from tests.rig.programs import require
 
@@ -83,11 +84,18 @@ def sign(reference: str, key: KeyPair, form: SignatureFormat = SignatureFormat.S
     run("sign", *offline, *_FLAGS[form], "--key", key.private, reference)
 
 
-def verify(reference: str, key: KeyPair, form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE) -> str:
-    """Verify as a stranger would.
+def verify(
+    reference: str,
+    key: KeyPair,
+    form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE,
+    *,
+    login: Credential | None = None,
+) -> str:
+    """Verify as a stranger would, or as somebody whom the registry knows.
 
     Raises:
         CosignError: it does not verify.
     """
     offline = ("--insecure-ignore-tlog=true", "--allow-http-registry")
-    return run("verify", *offline, *_FLAGS[form], "--key", key.public, reference)
+    known = ("--registry-username", login.username, "--registry-password", login.password) if login else ()
+    return run("verify", *offline, *known, *_FLAGS[form], "--key", key.public, reference)

@@ -104,6 +104,9 @@ class DistributionShelf(_Disk):
         """Remove the bytes; the links stay, and stand for what is sent again."""
         remove(self._data(digest))
 
+    def set_aside(self, repository: str, digest: Digest) -> None:
+        """Do nothing: a link goes whatever names it."""
+
     def clear(self, repository: str, *, idle_s: float) -> list[str]:
         """Remove links that hold no digest, as a power cut leaves them: it answers 500 for those."""
         before = time.time() - idle_s
@@ -213,6 +216,10 @@ class ZotShelf(_Disk):
         """Remove the file in every repository: Zot makes a new link to whichever it still knows of."""
         for repository in self.repositories():
             remove(self._data(repository, digest))
+
+    def set_aside(self, repository: str, digest: Digest) -> None:
+        """Remove its file: Zot reads what an index names to see what must stay (measured), and asks for it no more."""
+        remove(self._data(repository, digest))
 
     def clear(self, repository: str, *, idle_s: float) -> list[str]:
         """Remove an index that is no JSON: Zot answers 500 for all of the repository, and makes it anew once gone."""
