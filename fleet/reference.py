@@ -18,6 +18,7 @@ Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hexadecimal digits: the one algorithm that every registry accepts."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_OTHER_DIGEST = re.compile(r"(?:sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}|blake3:[0-9a-f]{64})\Z")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z")
 _MAX_REPOSITORY = 255
@@ -40,8 +41,13 @@ def parse_digest(text: str) -> Digest:
     """Read a digest.
 
     Raises:
-        FleetError: MALFORMED `DIGEST_MALFORMED` unless it is `sha256:` and 64 hexadecimal digits.
+        FleetError: MALFORMED `DIGEST_MALFORMED` unless it is `sha256:` and 64 hexadecimal digits;
+            `DIGEST_UNSUPPORTED` for one by another algorithm.
     """
+    if _OTHER_DIGEST.match(text):
+        raise malformed(
+            "DIGEST_UNSUPPORTED", "digests by another algorithm than sha256 are not served", subject=text[:80]
+        )
     if not _DIGEST.match(text):
         raise malformed("DIGEST_MALFORMED", "a digest is sha256: and 64 hexadecimal digits", subject=text[:80])
     return Digest(text)

@@ -181,6 +181,7 @@ def _check_status(status: int, subject: str) -> None:
 
 def _read(content: bytes, claimed: str, subject: str) -> Resolved:
     """Compute the digest here; the registry's word must agree with it."""
+    _refuse_schema1(content, subject)
     digest = digest_of(content)
     if len(content) > MAX_MANIFEST_BYTES or (claimed.startswith("sha256:") and claimed != digest):
         text = "what the source answers is not the manifest that it names"
@@ -192,8 +193,19 @@ def _read(content: bytes, claimed: str, subject: str) -> Resolved:
         raise FleetError(Kind.PRECONDITION, "TAG_UNRESOLVED", text, subject=subject) from error
 
 
+def _refuse_schema1(content: bytes, subject: str) -> None:
+    """Name what no satellite could verify: its digest is over a part of it, so that it would only look damaged."""
+    try:
+        is_schema1 = json.loads(content)["schemaVersion"] == 1
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+    if is_schema1:
+        text = "Docker schema 1 cannot be verified: push the image again"
+        raise FleetError(Kind.PRECONDITION, "SCHEMA1_UNSUPPORTED", text, subject=subject)
+
+
 def _size(manifest: dict[str, Any], own_bytes: int) -> int:
     """Add up an image; an index would take a request per child, so that its size is not known (0)."""
     if "manifests" in manifest:
         return 0
-    return own_bytes + sum(int(part["size"]) for part in (manifest["config"], *manifest["layers"]))
+    return own_bytes + sum(int(part["size"]) for part in (manifest["config"], *(manifest.get("layers") or ())))

@@ -37,7 +37,8 @@ class _Closure:
 
     def add_image(self, image: Image) -> None:
         for blob in (image.config, *image.layers):
-            self.blobs.setdefault(blob.digest, blob)
+            if not blob.is_foreign:
+                self.blobs.setdefault(blob.digest, blob)
 
     def add_index(self, index: Index, *, depth: int) -> bool:
         """Add an index's children, each before what names it; say whether any of them is wanted."""

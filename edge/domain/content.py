@@ -23,6 +23,11 @@ IMAGE_CONFIGS = frozenset(
 """Config media types that make a manifest runnable."""
 _IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_FOREIGN = (
+    "application/vnd.docker.image.rootfs.foreign.",
+    "application/vnd.oci.image.layer.nondistributable.",
+)
+"""Layers that may not be handed on; both kinds are deprecated and still in registries."""
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -60,6 +65,13 @@ class Descriptor:
     platform: Platform | None = None
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()
+    """Where else it can be fetched from."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Say whether it may not be handed on: whoever pulls the image fetches it from where its owner has it."""
+        return bool(self.urls) and self.media_type.lower().startswith(_FOREIGN)
 
     @property
     def is_image_layer(self) -> bool:
@@ -134,7 +146,15 @@ def _descriptor(fields: Fields) -> Descriptor:
         platform=_platform(fields),
         artifact_type=_READER.text(fields, "artifactType", default=""),
         annotations=_READER.texts(fields, "annotations"),
+        urls=_urls(fields),
     )
+
+
+def _urls(fields: Fields) -> tuple[str, ...]:
+    found = fields.get("urls") or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise _READER.fail("urls is not an array of strings")
+    return tuple(found)
 
 
 def _subject(fields: Fields) -> Descriptor | None:

@@ -172,7 +172,7 @@ def running_central(
         "log": {"level": "info", "accesslog": {"disabled": True}, "formatter": "json"},
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}", "secret": "central"},
-        "validation": {"manifests": {"indexes": {"platforms": "none"}}},
+        "validation": {"manifests": {"indexes": {"platforms": "none"}, "urls": {"allow": ["^https://"]}}},
     }
     if auth:
         configuration["auth"] = auth

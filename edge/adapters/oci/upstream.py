@@ -19,6 +19,7 @@ from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of
 
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+_SCHEMA1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{suffix}" for suffix in ("json", "prettyjws"))
 _PART = re.compile(r"bytes (\d{1,18})-")
 _MAX_PAGES = 16
 _MAX_REFERRERS = 1000
@@ -39,10 +40,13 @@ class OciUpstream:
             discard(response)
             raise FleetError(Kind.UNKNOWN, "MANIFEST_ABSENT", "the source has no such manifest", subject=subject)
         raw = self._body(response, subject)
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if media_type in _SCHEMA1:  # its digest is over a part of it: nobody could check it below
+            raise malformed("SCHEMA1_UNSUPPORTED", "Docker schema 1 cannot be verified: push the image again")
         digest = digest_of(raw)
         if ":" in reference and digest != reference:
             raise _corrupt("DIGEST_MISMATCH", "the source's manifest is not what its digest says", subject)
-        return RawManifest(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
+        return RawManifest(raw, media_type, digest)
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """List what names `digest` as its subject."""

@@ -130,7 +130,8 @@ class DistributionRegistry:
                 },
             },
             "http": {"addr": listener.authority, "secret": upload_key},
-            "validation": {"manifests": {"indexes": {"platforms": "none"}}},
+            # What was admitted is taken as it is: indexes of which not all is wanted, and layers that are elsewhere.
+            "validation": {"manifests": {"indexes": {"platforms": "none"}, "urls": {"allow": ["^https?://"]}}},
         }
 
 

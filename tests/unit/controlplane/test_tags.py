@@ -32,6 +32,7 @@ from tests.rig.registries import running_central
 
 IMAGE = json.dumps({"config": {"size": 10}, "layers": [{"size": 100}, {"size": 1000}]}).encode()
 INDEX = json.dumps({"manifests": []}).encode()
+WITHOUT_LAYERS = json.dumps({"config": {"size": 10}}).encode()
 ROBOT = Credential("robot", "secret")
 _BASIC = "Basic " + base64.b64encode(b"robot:secret").decode()
 
@@ -128,6 +129,11 @@ async def test_an_index_gives_its_digest_and_no_size() -> None:
         assert await resolve(registry) == Resolved(digest_of(INDEX), 0)
 
 
+async def test_an_artifact_without_layers_has_the_size_of_its_config() -> None:
+    with serving(Registry(manifests={NGINX: WITHOUT_LAYERS})) as registry:
+        assert await resolve(registry) == Resolved(digest_of(WITHOUT_LAYERS), len(WITHOUT_LAYERS) + 10)
+
+
 async def test_a_tag_that_is_not_there_is_unresolved() -> None:
     with serving(Registry()) as registry, refused("TAG_UNRESOLVED", Kind.PRECONDITION):
         await resolve(registry)
@@ -142,6 +148,16 @@ async def test_a_registry_that_lies_about_its_digest_is_not_believed() -> None:
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"layers": [{}]}', b"\xff"])
 async def test_what_is_no_manifest_is_unresolved(content: bytes) -> None:
     with serving(Registry(manifests={NGINX: content})) as registry, refused("TAG_UNRESOLVED", Kind.PRECONDITION):
+        await resolve(registry)
+
+
+@pytest.mark.parametrize("claim", ["", digest_of(b"its payload alone")])
+async def test_a_schema_1_manifest_is_named_as_such(claim: str) -> None:
+    old = json.dumps({"schemaVersion": 1, "signatures": []}).encode()
+    with (
+        serving(Registry(manifests={NGINX: old}, claim=claim)) as registry,
+        refused("SCHEMA1_UNSUPPORTED", Kind.PRECONDITION),
+    ):
         await resolve(registry)
 
 

@@ -71,7 +71,31 @@ def test_what_is_no_manifest_is_refused(document: object) -> None:
         _read(document)
 
 
-@pytest.mark.parametrize("digest", ["", "sha256:", DIGEST.upper(), "sha512:" + "a" * 128, DIGEST + "a"])
+@pytest.mark.parametrize("urls", ["https://x", [1], {"a": 1}])
+def test_urls_are_strings(urls: object) -> None:
+    with pytest.raises(FleetError, match="MANIFEST_MALFORMED"):
+        _read({**IMAGE, "layers": [{**BLOB, "urls": urls}]})
+
+
+def test_a_layer_is_foreign_where_it_may_not_be_handed_on_and_is_elsewhere() -> None:
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    layers = [
+        {**BLOB, "mediaType": foreign, "urls": ["https://x"]},
+        {**BLOB, "mediaType": foreign},
+        {**BLOB, "urls": ["https://x"]},
+    ]
+    read = _read({**IMAGE, "layers": layers})
+    assert isinstance(read, Image)
+    assert [layer.is_foreign for layer in read.layers] == [True, False, False]
+
+
+@pytest.mark.parametrize("digest", ["sha512:" + "a" * 128, "sha384:" + "a" * 96])
+def test_a_digest_by_another_algorithm_is_named(digest: str) -> None:
+    with pytest.raises(FleetError, match="DIGEST_UNSUPPORTED"):
+        _read({**IMAGE, "config": {**BLOB, "digest": digest}})
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:", DIGEST.upper(), "sha512:" + "a" * 127, DIGEST + "a"])
 def test_a_digest_within_is_read_strictly(digest: str) -> None:
     with pytest.raises(FleetError, match="DIGEST_MALFORMED"):
         _read({**IMAGE, "config": {**BLOB, "digest": digest}})

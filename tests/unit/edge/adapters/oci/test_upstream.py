@@ -301,6 +301,14 @@ def test_a_manifest_asked_for_by_digest_has_that_digest() -> None:
     assert (caught.value.kind, caught.value.reason) == (Kind.CORRUPT, "DIGEST_MISMATCH")
 
 
+@pytest.mark.parametrize("reference", ["v1", SUBJECT])
+def test_schema_1_is_named_whatever_its_digest(reference: str) -> None:
+    old = Answer(200, RAW, {"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"})
+    with http_source(lambda _: old) as source, pytest.raises(FleetError) as caught:
+        upstream(source).manifest("a/b", reference)
+    assert (caught.value.kind, caught.value.reason) == (Kind.MALFORMED, "SCHEMA1_UNSUPPORTED")
+
+
 @pytest.fixture
 def blob_from() -> Callable[[Script, int], bytes]:
     def read(script: Script, offset: int) -> bytes:
