@@ -16,12 +16,17 @@ from edge.adapters.registry.listener import Listener
 from edge.adapters.registry.zot import ZotRegistry
 from edge.app.ports import Credential, SupervisedRegistry
 from tests.rig.registries import Central, RunningSite, running_central, running_site
+from tests.rig.zot import zot
 
 OURS = (
     pytest.param("distribution", marks=pytest.mark.needs_registry),
     pytest.param("zot", marks=pytest.mark.needs_zot),
 )
-KINDS = (*OURS, pytest.param("external", marks=pytest.mark.needs_registry))
+KINDS = (
+    *OURS,
+    pytest.param("external", marks=pytest.mark.needs_registry),
+    pytest.param("external-zot", marks=[pytest.mark.needs_registry, pytest.mark.needs_zot]),
+)
 
 
 def supervised(kind: str, directory: Path, listener: Listener | None = None) -> SupervisedRegistry:
@@ -43,6 +48,13 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             registry = ExternalRegistry(endpoint, login, prefix="edge/site-1")
             with running_site(registry, directory) as site:
                 site.owner = login
+                site.open()
+                yield site
+        return
+    if request.param == "external-zot":
+        with zot(directory) as url:
+            registry = ExternalRegistry(parse_endpoint(url, plaintext=True), None, prefix="edge/site-1")
+            with running_site(registry, directory) as site:
                 site.open()
                 yield site
         return

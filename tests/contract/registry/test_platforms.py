@@ -138,8 +138,9 @@ def test_no_pull_of_what_stays_fails_while_platforms_come_and_go(rig: Rig, fat: 
     both, one = fat.admission(), fat.admission(AMD64)
     upstream = fat.hub.upstream()
     rig.publish(both, upstream)
-    paths = [manifest_path(fat.repository, name) for name in ("v1", fat.index.digest, fat.children["amd64"].digest)]
-    paths += [blob_path(fat.repository, layer) for layer in fat.layers("amd64")]
+    place = path_of(opened, fat)
+    paths = [manifest_path(place, name) for name in ("v1", fat.index.digest, fat.children["amd64"].digest)]
+    paths += [blob_path(place, layer) for layer in fat.layers("amd64")]
     with hammering(opened.registry.public_url, paths) as hammer:
         for _ in range(3):
             rig.publish(one, upstream)
