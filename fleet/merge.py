@@ -25,7 +25,7 @@ from fleet.resources import (
     Unusable,
 )
 
-T = TypeVar("T", Artifact, Source, Policy, TrustRoot, Block, Configuration)
+T = TypeVar("T", Artifact, Source, Policy, TrustRoot, Block)
 
 Key = tuple[int, str]
 """A resource within a scope: (kind, name)."""
@@ -104,14 +104,13 @@ def merge(scopes: Iterable[Scope]) -> Desired:
     """Merge scopes, whatever the order they come in."""
     ranked = sorted(scopes, key=rank)
     sources = _first_by_name(ranked, Source)
-    configurations = _first_by_name(ranked, Configuration)
     wanted, problems = _artifacts(ranked, sources)
     return Desired(
         artifacts=_settle_tags(wanted, ranked),
         policies=_all(ranked, Policy),
         blocks=_all(ranked, Block),
         trust_roots=_first_by_name(ranked, TrustRoot),
-        configuration=next(iter(configurations.values()), Configuration(concurrent_images=0)),
+        configuration=_configuration(ranked),
         problems=tuple(problems + _unusable(ranked)),
     )
 
@@ -123,6 +122,20 @@ def _first_by_name(ranked: list[Scope], kind: type[T]) -> dict[str, T]:
             if isinstance(body, kind):
                 found.setdefault(name, body)
     return found
+
+
+def _configuration(ranked: list[Scope]) -> Configuration:
+    """Take each setting whole from the highest-ranking scope that says something of it."""
+    said = [
+        body
+        for scope in ranked
+        for _, body in sorted(scope.readings.items(), key=lambda item: item[0])
+        if isinstance(body, Configuration)
+    ]
+    return Configuration(
+        concurrent_images=next((one.concurrent_images for one in said if one.concurrent_images), 0),
+        link=next((one.link for one in said if one.link is not None), None),
+    )
 
 
 def _all(ranked: list[Scope], kind: type[T]) -> tuple[tuple[str, str, T], ...]:

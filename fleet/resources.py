@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, malformed
+from fleet.link import Link, Window, check_link
 from fleet.reference import Digest, parse_digest, parse_repository, parse_tag
 from fleet.v1 import resource_pb2 as pb
 
@@ -102,7 +104,10 @@ class Block:
 class Configuration:
     """Settings of the satellite that Ground Control decides."""
 
-    concurrent_images: int
+    concurrent_images: int = 0
+    """Zero: nothing is said of it."""
+    link: Link | None = None
+    """None: nothing is said of it."""
 
 
 Body = Artifact | Source | Policy | TrustRoot | Block | Configuration
@@ -180,11 +185,7 @@ def _body(message: pb.ResourcePayload) -> Body:
         case "artifact":
             return _artifact(message.artifact)
         case "source":
-            spec = message.source
-            prefix = parse_repository(spec.local_prefix) if spec.local_prefix else ""
-            return Source(
-                spec.address, spec.ca_pem, tuple(spec.mirrors), prefix, spec.needs_credential, spec.plain_http
-            )
+            return _source(message.source)
         case "policy":
             return _policy(message.policy)
         case "trust_root":
@@ -193,7 +194,52 @@ def _body(message: pb.ResourcePayload) -> Body:
             digests = frozenset(parse_digest(text) for text in message.block.digests)
             return Block(digests, frozenset(message.block.signers), message.block.reason[:512])
         case _:
-            return Configuration(message.configuration.concurrent_images)
+            spec = message.configuration
+            return Configuration(spec.concurrent_images, read_link(spec.link) if spec.HasField("link") else None)
+
+
+def read_link(spec: pb.LinkSpec) -> Link:
+    """Read what is said of a link.
+
+    Raises:
+        FleetError: MALFORMED `LINK_MALFORMED`.
+    """
+    link = Link(
+        rate_bytes_per_second=spec.rate_bytes_per_second,
+        windows=tuple(Window(one.cron, _whole_seconds(one.duration)) for one in spec.windows),
+        time_zone=spec.time_zone,
+        hour_budget_bytes=spec.hour_budget_bytes,
+        day_budget_bytes=spec.day_budget_bytes,
+        month_budget_bytes=spec.month_budget_bytes,
+        exempt_priority=spec.exempt_priority if spec.HasField("exempt_priority") else None,
+    )
+    return check_link(link)
+
+
+def _whole_seconds(span: Duration) -> int:
+    if span.nanos:
+        raise malformed("LINK_MALFORMED", "a window is open for whole seconds")
+    return span.seconds
+
+
+def write_link(link: Link) -> pb.LinkSpec:
+    """Write what is said of a link."""
+    return pb.LinkSpec(
+        rate_bytes_per_second=link.rate_bytes_per_second,
+        windows=[
+            pb.SyncWindow(cron=window.cron, duration=Duration(seconds=window.duration_s)) for window in link.windows
+        ],
+        time_zone=link.time_zone,
+        hour_budget_bytes=link.hour_budget_bytes,
+        day_budget_bytes=link.day_budget_bytes,
+        month_budget_bytes=link.month_budget_bytes,
+        exempt_priority=link.exempt_priority,
+    )
+
+
+def _source(spec: pb.SourceSpec) -> Source:
+    prefix = parse_repository(spec.local_prefix) if spec.local_prefix else ""
+    return Source(spec.address, spec.ca_pem, tuple(spec.mirrors), prefix, spec.needs_credential, spec.plain_http)
 
 
 def _artifact(spec: pb.ArtifactSpec) -> Artifact:

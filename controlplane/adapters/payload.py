@@ -10,19 +10,30 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind, SourceSpec, Spec
+from controlplane.domain.specs import (
+    ArtifactSpec,
+    BlockSpec,
+    ConfigurationSpec,
+    PolicySpec,
+    ResourceKind,
+    SourceSpec,
+    Spec,
+)
 from controlplane.domain.state import Key, Resource
 from fleet.digests import resource_version
 from fleet.errors import FleetError, Kind
+from fleet.resources import write_link
 from fleet.v1 import resource_pb2, state_pb2
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
+_IGNORED = resource_pb2.IF_UNKNOWN_IGNORE
 _KINDS: dict[type[Any], ResourceKind] = {
     ArtifactSpec: ResourceKind.ARTIFACT,
     SourceSpec: ResourceKind.SOURCE,
     PolicySpec: ResourceKind.POLICY,
     BlockSpec: ResourceKind.BLOCK,
+    ConfigurationSpec: ResourceKind.CONFIGURATION,
 }
 
 
@@ -34,8 +45,8 @@ def make_resource(name: str, spec: Spec, *, serial: int = 0, issued_at: datetime
     """
     payload = resource_pb2.ResourcePayload(
         # Policies and blocks are HOLD by the contract. Artifacts and sources too: to replicate what one does not
-        # understand would be a guess.
-        if_unknown=resource_pb2.IF_UNKNOWN_HOLD,
+        # understand would be a guess. A setting is nothing to stop replication for.
+        if_unknown=_IGNORED if isinstance(spec, ConfigurationSpec) else resource_pb2.IF_UNKNOWN_HOLD,
         serial=serial,
     )
     if issued_at is not None:
@@ -59,6 +70,15 @@ def _fill(payload: resource_pb2.ResourcePayload, spec: Spec) -> None:
         case BlockSpec():
             block = resource_pb2.BlockSpec(digests=spec.digests, signers=spec.signers, reason=spec.reason)
             payload.block.CopyFrom(block)
+        case ConfigurationSpec():
+            payload.configuration.CopyFrom(_configuration(spec))
+
+
+def _configuration(spec: ConfigurationSpec) -> resource_pb2.ConfigurationSpec:
+    written = resource_pb2.ConfigurationSpec(concurrent_images=spec.concurrent_images)
+    if spec.link is not None:
+        written.link.CopyFrom(write_link(spec.link))
+    return written
 
 
 def _artifact(spec: ArtifactSpec) -> resource_pb2.ArtifactSpec:

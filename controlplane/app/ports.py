@@ -15,6 +15,7 @@ from controlplane.domain.entities import (
     Artifact,
     Attested,
     Block,
+    Configuration,
     Credential,
     Group,
     JoinToken,
@@ -167,6 +168,9 @@ class Store(Protocol):
     async def block(self, name: str) -> Block:
         """Read one; UNKNOWN `BLOCK_UNKNOWN`."""
 
+    async def configuration(self, name: str) -> Configuration:
+        """Read one scope's; UNKNOWN `CONFIGURATION_UNKNOWN`."""
+
     async def operator(self, name: str) -> Operator:
         """Read one; UNKNOWN `OPERATOR_UNKNOWN`."""
 
@@ -187,6 +191,9 @@ class Store(Protocol):
 
     async def blocks(self, page: PageRequest) -> Page[Block]:
         """Read blocks by name."""
+
+    async def configurations(self, page: PageRequest) -> Page[Configuration]:
+        """Read scopes' settings by scope."""
 
     async def operators(self, page: PageRequest) -> Page[Operator]:
         """Read operators by name."""

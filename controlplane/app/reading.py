@@ -11,6 +11,7 @@ from controlplane.domain.commands import Changes
 from controlplane.domain.entities import (
     Artifact,
     Block,
+    Configuration,
     Group,
     JoinToken,
     Operator,
@@ -65,6 +66,10 @@ class FleetReading:
         """Read one block."""
         return await self._store.block(name)
 
+    async def get_configuration(self, name: str) -> Configuration:
+        """Read one scope's settings."""
+        return await self._store.configuration(name)
+
     async def get_operator(self, name: str) -> Operator:
         """Read one operator."""
         return await self._store.operator(name)
@@ -92,6 +97,10 @@ class FleetReading:
     async def list_blocks(self, page_size: int = 0, page_token: str = "") -> Page[Block]:
         """Read blocks by name."""
         return await self._store.blocks(_page(page_size, page_token))
+
+    async def list_configurations(self, page_size: int = 0, page_token: str = "") -> Page[Configuration]:
+        """Read scopes' settings by scope."""
+        return await self._store.configurations(_page(page_size, page_token))
 
     async def list_operators(self, page_size: int = 0, page_token: str = "") -> Page[Operator]:
         """Read operators by name."""

@@ -15,6 +15,7 @@ from controlplane.domain.entities import (
     Artifact,
     Assignment,
     Block,
+    Configuration,
     Entity,
     Group,
     Membership,
@@ -23,10 +24,11 @@ from controlplane.domain.entities import (
     Satellite,
     Source,
 )
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
 from controlplane.domain.state import FLEET_SCOPE, split_scope
 from fleet.errors import malformed
 from fleet.identity import check_name
+from fleet.link import check_link
 from fleet.reference import (
     ArtifactName,
     parse_artifact_name,
@@ -39,6 +41,7 @@ MAX_TEXT = 512
 MAX_REQUEST_ID = 64
 MAX_PRECEDENCE = 1_000_000
 MAX_PRIORITY = 100
+MAX_CONCURRENT_IMAGES = 16
 MAX_RESOURCE_NAME_BYTES = 512
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
@@ -88,6 +91,9 @@ def check_command(command: Command) -> Command:
             return replace(command, entity=_check_entity(command.entity))
         case Delete(kind=EntityKind.ARTIFACT):
             return replace(command, name=str(parse_artifact_name(command.name)))
+        case Delete(kind=EntityKind.CONFIGURATION):
+            split_scope(command.name)
+            return command
         case Delete():
             if command.kind not in _TABLE_NAMED:
                 raise malformed("DELETION_MALFORMED", "a pair is deleted by both of its names")
@@ -112,12 +118,8 @@ def _check_entity(entity: Entity) -> Entity:
             return Source(check_name(entity.name, what="source"), _check_source(entity.spec), etag=entity.etag)
         case Artifact():
             return _check_artifact(entity)
-        case Policy():
-            name = check_name(entity.name, what="policy")
-            return Policy(name, _check_policy(entity.spec), _check_scopes(entity.scopes), entity.etag)
-        case Block():
-            name = check_name(entity.name, what="block")
-            return Block(name, _check_block(entity.spec), _check_scopes(entity.scopes), entity.etag)
+        case Policy() | Block() | Configuration():
+            return _check_rule(entity)
         case Membership():
             made = _check_membership(entity)
             return replace(made, owner=made.owner or OPERATOR)
@@ -126,6 +128,19 @@ def _check_entity(entity: Entity) -> Entity:
             return replace(wanted, owner=wanted.owner or OPERATOR)
         case Operator():
             return Operator(check_name(entity.name, what="operator"), entity.role, etag=entity.etag)
+
+
+def _check_rule(rule: Policy | Block | Configuration) -> Policy | Block | Configuration:
+    match rule:
+        case Policy():
+            name = check_name(rule.name, what="policy")
+            return Policy(name, _check_policy(rule.spec), _check_scopes(rule.scopes), rule.etag)
+        case Block():
+            name = check_name(rule.name, what="block")
+            return Block(name, _check_block(rule.spec), _check_scopes(rule.scopes), rule.etag)
+        case Configuration():
+            split_scope(rule.name)
+            return Configuration(rule.name, _check_configuration(rule.spec), rule.etag)
 
 
 def _check_satellite(satellite: Satellite) -> Satellite:
@@ -227,6 +242,14 @@ def _check_block(spec: BlockSpec) -> BlockSpec:
         if not _HEX_SHA256.match(signer):
             raise malformed("SIGNER_MALFORMED", "a signer is 64 hexadecimal digits", subject=signer[:80])
     check_reason(spec.reason)
+    return spec
+
+
+def _check_configuration(spec: ConfigurationSpec) -> ConfigurationSpec:
+    if not 0 <= spec.concurrent_images <= MAX_CONCURRENT_IMAGES:
+        raise malformed("CONCURRENCY_OUT_OF_RANGE", "images at the same time are 1 to 16, or 0 to say nothing of it")
+    if spec.link is not None:
+        check_link(spec.link)
     return spec
 
 

@@ -25,6 +25,7 @@ class EntityKind(Enum):
     MEMBERSHIP = "membership"
     ASSIGNMENT = "assignment"
     OPERATOR = "operator"
+    CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, slots=True)

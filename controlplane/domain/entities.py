@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum, IntEnum, unique
 from typing import Generic, TypeVar
 
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
 from fleet.position import Position as Position  # noqa: PLC0414 a value of this vocabulary, too
 
 T = TypeVar("T")
@@ -102,6 +102,20 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Configuration:
+    """What one scope says of its satellites' own settings; named by the scope, which alone holds it."""
+
+    name: str
+    spec: ConfigurationSpec
+    etag: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scope."""
+        return (self.name,)
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """One satellite in one group, kept by an owner. In a deletion an empty owner is any owner."""
 
@@ -166,5 +180,5 @@ class Page(Generic[T]):
     position: Position
 
 
-Entity = Satellite | Group | Source | Artifact | Policy | Block | Membership | Assignment | Operator
+Entity = Satellite | Group | Source | Artifact | Policy | Block | Configuration | Membership | Assignment | Operator
 """What a command can write."""

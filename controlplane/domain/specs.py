@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, unique
 
+from fleet.link import Link
+
 
 @unique
 class ResourceKind(IntEnum):
@@ -100,5 +102,13 @@ class BlockSpec:
     reason: str = ""
 
 
-Spec = ArtifactSpec | SourceSpec | PolicySpec | BlockSpec
+@dataclass(frozen=True, slots=True)
+class ConfigurationSpec:
+    """Settings of satellites; what is zero or None is left to scopes of a lower rank."""
+
+    concurrent_images: int = 0
+    link: Link | None = None
+
+
+Spec = ArtifactSpec | SourceSpec | PolicySpec | BlockSpec | ConfigurationSpec
 """The content of one resource."""

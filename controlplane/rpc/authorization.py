@@ -63,6 +63,8 @@ _VIEWERS = [
     "ListArtifacts",
     "GetPolicy",
     "ListPolicies",
+    "GetConfiguration",
+    "ListConfigurations",
     "GetFleetStatus",
     "ListSatelliteStatuses",
     "GetSatelliteStatus",
@@ -98,6 +100,8 @@ _ADMINS = [
     "ListJoinTokens",
     "DeleteJoinToken",
     "SetSourceCredential",
+    "SetConfiguration",
+    "DeleteConfiguration",
     "ListOperators",
     "SetOperator",
     "DeleteOperator",
@@ -133,6 +137,7 @@ _CHANGES = {
     "membership": _EDITOR,
     "assignment": _EDITOR,
     "operator": _ADMIN,
+    "configuration": _ADMIN,
 }
 """Who may write or delete an entity of a kind."""
 

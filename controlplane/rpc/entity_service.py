@@ -1,4 +1,4 @@
-"""FleetService, the named things: satellites, groups, sources, artifacts, policies."""
+"""FleetService, the named things: satellites, groups, sources, artifacts, policies, settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.rpc.errors import Context
 from controlplane.rpc.fleet_entities import (
     ARTIFACT,
+    CONFIGURATION,
     GROUP,
     POLICY,
     SATELLITE,
@@ -129,3 +130,28 @@ class EntityService(FleetServiceServicer):
         """Read a page of policies."""
         page = await self._fleet.list_policies(*paging(request))
         return pb.ListPoliciesResponse(**page_of(POLICY, page))
+
+    async def SetConfiguration(
+        self, request: pb.SetConfigurationRequest, context: Context
+    ) -> pb.SetConfigurationResponse:
+        """Make or replace a scope's settings."""
+        return pb.SetConfigurationResponse(**await self._verbs.set(CONFIGURATION, request))
+
+    async def DeleteConfiguration(
+        self, request: pb.DeleteConfigurationRequest, context: Context
+    ) -> pb.DeleteConfigurationResponse:
+        """Remove a scope's settings."""
+        return pb.DeleteConfigurationResponse(**await self._verbs.delete(CONFIGURATION, request))
+
+    async def GetConfiguration(
+        self, request: pb.GetConfigurationRequest, context: Context
+    ) -> pb.GetConfigurationResponse:
+        """Read a scope's settings."""
+        return pb.GetConfigurationResponse(**await self._verbs.read(CONFIGURATION, request))
+
+    async def ListConfigurations(
+        self, request: pb.ListConfigurationsRequest, context: Context
+    ) -> pb.ListConfigurationsResponse:
+        """Read a page of scopes' settings."""
+        page = await self._fleet.list_configurations(*paging(request))
+        return pb.ListConfigurationsResponse(**page_of(CONFIGURATION, page))

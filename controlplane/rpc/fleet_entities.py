@@ -14,6 +14,7 @@ from controlplane.domain.entities import Page
 from controlplane.rpc import wire_entities as entities
 from controlplane.rpc.caller import current_caller
 from controlplane.rpc.wire import page_size, write_position
+from controlplane.rpc.wire_configuration import read_configuration, write_configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ ARTIFACT = EntityType(
 )
 POLICY = EntityType(
     EntityKind.POLICY, "policy", "policies", entities.read_policy, entities.write_policy, Fleet.get_policy
+)
+CONFIGURATION = EntityType(
+    EntityKind.CONFIGURATION,
+    "configuration",
+    "configurations",
+    read_configuration,
+    write_configuration,
+    Fleet.get_configuration,
 )
 OPERATOR = EntityType(
     EntityKind.OPERATOR,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from controlplane.domain.commands import ChangeRecord, Command, Delete, DeletePair, EntityKind, Outcome, Result, Upsert
 from controlplane.domain.entities import Entity
 from controlplane.rpc.wire import write_position, write_time
+from controlplane.rpc.wire_configuration import read_configuration
 from controlplane.rpc.wire_entities import (
     read_artifact,
     read_assignment,
@@ -27,6 +31,20 @@ _OUTCOMES = {
 }
 
 
+_READ: dict[str, Callable[[Any], Entity]] = {
+    "satellite": read_satellite,
+    "group": read_group,
+    "source": read_source,
+    "artifact": read_artifact,
+    "policy": read_policy,
+    "block": read_block,
+    "configuration": read_configuration,
+    "membership": read_membership,
+    "assignment": read_assignment,
+    "operator": read_operator,
+}
+
+
 def read_change(change: pb.Change) -> Command:
     """Read one change: `fleet.v1.Change → command`.
 
@@ -39,27 +57,11 @@ def read_change(change: pb.Change) -> Command:
 
 
 def _read_entity(change: pb.Change) -> Entity:
-    match change.WhichOneof("action"):
-        case "satellite":
-            return read_satellite(change.satellite)
-        case "group":
-            return read_group(change.group)
-        case "source":
-            return read_source(change.source)
-        case "artifact":
-            return read_artifact(change.artifact)
-        case "policy":
-            return read_policy(change.policy)
-        case "block":
-            return read_block(change.block)
-        case "membership":
-            return read_membership(change.membership)
-        case "assignment":
-            return read_assignment(change.assignment)
-        case "operator":
-            return read_operator(change.operator)
-        case _:
-            raise malformed("CHANGE_EMPTY", "a change says what to do")
+    action = change.WhichOneof("action")
+    if action is None:
+        raise malformed("CHANGE_EMPTY", "a change says what to do")
+    entity: Entity = _READ[action](getattr(change, action))
+    return entity
 
 
 def _read_deletion(deletion: pb.Deletion) -> Command:

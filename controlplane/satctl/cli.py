@@ -13,6 +13,7 @@ from controlplane.satctl import (
     groups,
     history,
     lifecycle,
+    links,
     login,
     operators,
     policies,
@@ -93,6 +94,7 @@ app.add_typer(groups.app, name="group")
 app.add_typer(sources.app, name="source")
 app.add_typer(artifacts.app, name="artifact")
 app.add_typer(policies.app, name="policy")
+app.add_typer(links.app, name="link")
 app.add_typer(tokens.app, name="token")
 app.add_typer(operators.app, name="operator")
 app.add_typer(svid.app, name="svid")

@@ -41,6 +41,10 @@ class Entity(Generic[Thing]):
         """Replace it, on condition of the etag in it. CONFLICT `ETAG_MISMATCH` where it changed since."""
         return await self._one(client, "Update", **{self.field: thing})
 
+    async def set(self, client: FleetClient, thing: Thing) -> Thing:
+        """Make or replace it, on condition of the etag in it, where it is one of those that have this call."""
+        return await self._one(client, "Set", **{self.field: thing})
+
     async def get(self, client: FleetClient, name: str) -> Thing:
         """Read it. UNKNOWN where there is none."""
         return await self._one(client, "Get", name=name)
@@ -77,3 +81,4 @@ GROUP = Entity(pb.Group, "Groups")
 SOURCE = Entity(pb.Source, "Sources")
 ARTIFACT = Entity(pb.Artifact, "Artifacts")
 POLICY = Entity(pb.Policy, "Policies")
+CONFIGURATION = Entity(pb.Configuration, "Configurations")

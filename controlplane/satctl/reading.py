@@ -6,6 +6,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+from google.protobuf.duration_pb2 import Duration
+
 from fleet.errors import malformed
 from fleet.v1 import resource_pb2 as resources
 
@@ -16,6 +18,7 @@ FORMATS = {
 """Words for signature formats: cosign 3 writes bundles, cosign 2 simple signing."""
 MAX_FILE_BYTES = 256 * 1024
 _DURATION = re.compile(r"(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?\Z")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)(B|bit)?\Z")
 _PLATFORM_PARTS = (2, 3)
 
 
@@ -94,6 +97,47 @@ def read_duration(text: str) -> timedelta:
     if not matched or not text.strip():
         raise malformed("DURATION_MALFORMED", "a duration is 90s, 15m, 1h or 30d", subject=text[:40])
     return timedelta(**{unit: int(count) for unit, count in matched.groupdict().items() if count})
+
+
+def read_size(text: str) -> int:
+    """Read a number of bytes: `2GB` and `500kB` count by 1,000, `64MiB` by 1,024, `16Mbit` in bits; `none` is 0.
+
+    Raises:
+        FleetError: MALFORMED `SIZE_MALFORMED`.
+    """
+    if text.strip().lower() == "none":
+        return 0
+    matched = _SIZE.match(text.strip())
+    if not matched:
+        raise malformed("SIZE_MALFORMED", "a size is 500kB, 2GB, 64MiB, 16Mbit or none", subject=text[:40])
+    number, prefix, binary, unit = matched.groups()
+    size = float(number)
+    for _ in range(" KMGT".index(prefix.upper() or " ")):
+        size *= 1024 if binary else 1000
+    return round(size / 8 if unit == "bit" else size)
+
+
+def read_rate(text: str) -> int:
+    """Read bytes a second: `2MB/s`, `16Mbit/s`; the `/s` may be left out. `none` is 0.
+
+    Raises:
+        FleetError: MALFORMED `SIZE_MALFORMED`.
+    """
+    return read_size(text.strip().removesuffix("/s"))
+
+
+def read_window(text: str) -> resources.SyncWindow:
+    """Read five cron fields and a duration: `0 22 * * * 6h`.
+
+    Raises:
+        FleetError: MALFORMED `WINDOW_MALFORMED`, `DURATION_MALFORMED`.
+    """
+    *cron, duration = text.split()
+    if not cron:
+        remedy = "a window is five cron fields and a duration: '0 22 * * * 6h'"
+        raise malformed("WINDOW_MALFORMED", remedy, subject=text[:80])
+    seconds = round(read_duration(duration).total_seconds())
+    return resources.SyncWindow(cron=" ".join(cron), duration=Duration(seconds=seconds))
 
 
 def read_scope(text: str) -> str:

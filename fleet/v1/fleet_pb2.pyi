@@ -336,6 +336,38 @@ class Block(_message.Message):
 Global___Block: _TypeAlias = Block  # noqa: Y015
 
 @_typing.final
+class Configuration(_message.Message):
+    """Configuration is what one scope says of its satellites' own settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Whose it is: `fleet`, `group/<name>` or `satellite/<name>`. It goes with its group or satellite."""
+    etag: _builtins.str
+    """Output, and input of a conditional write."""
+    @_builtins.property
+    def spec(self) -> _resource_pb2.ConfigurationSpec:
+        """The settings. Refused with `LINK_MALFORMED` where a window, time zone, rate or budget is none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        spec: _resource_pb2.ConfigurationSpec | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Configuration: _TypeAlias = Configuration  # noqa: Y015
+
+@_typing.final
 class Membership(_message.Message):
     """Membership puts one satellite into one group."""
 
@@ -444,6 +476,7 @@ class Deletion(_message.Message):
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     satellite: _builtins.str
     """A satellite's name."""
@@ -459,6 +492,8 @@ class Deletion(_message.Message):
     """A block's name."""
     operator: _builtins.str
     """An operator's name."""
+    configuration: _builtins.str
+    """The scope whose settings go."""
     etag: _builtins.str
     """Only if it is still as read. Empty: in any case."""
     @_builtins.property
@@ -481,13 +516,14 @@ class Deletion(_message.Message):
         membership: Global___Membership | None = ...,
         assignment: Global___Assignment | None = ...,
         operator: _builtins.str = ...,
+        configuration: _builtins.str = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "entity", b"entity", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "entity", b"entity", "etag", b"etag", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "etag", b"etag", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator"]  # noqa: Y015
+    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "configuration"]  # noqa: Y015
     _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
 
@@ -509,6 +545,7 @@ class Change(_message.Message):
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
     MUST_CREATE_FIELD_NUMBER: _builtins.int
     MUST_EXIST_FIELD_NUMBER: _builtins.int
     must_create: _builtins.bool
@@ -555,6 +592,10 @@ class Change(_message.Message):
     def delete(self) -> Global___Deletion:
         """Remove something."""
 
+    @_builtins.property
+    def configuration(self) -> Global___Configuration:
+        """Make or replace a scope's settings."""
+
     def __init__(
         self,
         *,
@@ -568,14 +609,15 @@ class Change(_message.Message):
         assignment: Global___Assignment | None = ...,
         operator: Global___Operator | None = ...,
         delete: Global___Deletion | None = ...,
+        configuration: Global___Configuration | None = ...,
         must_create: _builtins.bool = ...,
         must_exist: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "delete", b"delete", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "delete", b"delete", "group", b"group", "membership", b"membership", "must_create", b"must_create", "must_exist", b"must_exist", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "must_create", b"must_create", "must_exist", b"must_exist", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "delete"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "delete", "configuration"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -630,7 +672,9 @@ class ChangeResult(_message.Message):
     outcome: Global___ChangeOutcome.ValueType
     """What it did."""
     entity: _builtins.str
-    """The kind of entity: satellite, group, source, artifact, policy, block, membership, assignment, operator."""
+    """The kind of entity: satellite, group, source, artifact, policy, block, membership, assignment, operator,
+    configuration.
+    """
     name: _builtins.str
     """The entity's name; `<satellite>/<group>` or `<scope> <artifact>` for the pairs."""
     etag: _builtins.str
@@ -2068,6 +2112,224 @@ class DeletePolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePolicyResponse: _TypeAlias = DeletePolicyResponse  # noqa: Y015
+
+@_typing.final
+class SetConfigurationRequest(_message.Message):
+    """SetConfigurationRequest carries the settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    @_builtins.property
+    def configuration(self) -> Global___Configuration:
+        """The settings; their output fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Global___Configuration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetConfigurationRequest: _TypeAlias = SetConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class SetConfigurationResponse(_message.Message):
+    """SetConfigurationResponse tells what was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> Global___Configuration:
+        """The settings as they are now."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Global___Configuration | None = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetConfigurationResponse: _TypeAlias = SetConfigurationResponse  # noqa: Y015
+
+@_typing.final
+class GetConfigurationRequest(_message.Message):
+    """GetConfigurationRequest names one scope."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The scope."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigurationRequest: _TypeAlias = GetConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class GetConfigurationResponse(_message.Message):
+    """GetConfigurationResponse is one scope's settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> Global___Configuration:
+        """The settings."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Global___Configuration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigurationResponse: _TypeAlias = GetConfigurationResponse  # noqa: Y015
+
+@_typing.final
+class ListConfigurationsRequest(_message.Message):
+    """ListConfigurationsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows in a page: 1 to 1,000. Zero: 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConfigurationsRequest: _TypeAlias = ListConfigurationsRequest  # noqa: Y015
+
+@_typing.final
+class ListConfigurationsResponse(_message.Message):
+    """ListConfigurationsResponse is a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page after this. Empty: this is the last."""
+    @_builtins.property
+    def configurations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Configuration]:
+        """The settings, by scope."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log the page was read."""
+
+    def __init__(
+        self,
+        *,
+        configurations: _abc.Iterable[Global___Configuration] | None = ...,
+        next_page_token: _builtins.str = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configurations", b"configurations", "next_page_token", b"next_page_token", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConfigurationsResponse: _TypeAlias = ListConfigurationsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteConfigurationRequest(_message.Message):
+    """DeleteConfigurationRequest names the scope."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The scope."""
+    etag: _builtins.str
+    """Only if they are still as read. Empty: in any case."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteConfigurationRequest: _TypeAlias = DeleteConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class DeleteConfigurationResponse(_message.Message):
+    """DeleteConfigurationResponse tells where in the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteConfigurationResponse: _TypeAlias = DeleteConfigurationResponse  # noqa: Y015
 
 @_typing.final
 class AddGroupMemberRequest(_message.Message):

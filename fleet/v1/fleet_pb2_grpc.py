@@ -172,6 +172,26 @@ class FleetServiceStub:
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.FromString,
                 _registered_method=True)
+        self.SetConfiguration = channel.unary_unary(
+                '/fleet.v1.FleetService/SetConfiguration',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationResponse.FromString,
+                _registered_method=True)
+        self.GetConfiguration = channel.unary_unary(
+                '/fleet.v1.FleetService/GetConfiguration',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.GetConfigurationRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.GetConfigurationResponse.FromString,
+                _registered_method=True)
+        self.ListConfigurations = channel.unary_unary(
+                '/fleet.v1.FleetService/ListConfigurations',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.ListConfigurationsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.ListConfigurationsResponse.FromString,
+                _registered_method=True)
+        self.DeleteConfiguration = channel.unary_unary(
+                '/fleet.v1.FleetService/DeleteConfiguration',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationResponse.FromString,
+                _registered_method=True)
         self.AddGroupMember = channel.unary_unary(
                 '/fleet.v1.FleetService/AddGroupMember',
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.AddGroupMemberRequest.SerializeToString,
@@ -463,6 +483,34 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetConfiguration(self, request, context):
+        """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConfiguration(self, request, context):
+        """GetConfiguration reads one scope's settings; NOT_FOUND where it has none. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConfigurations(self, request, context):
+        """ListConfigurations reads scopes' settings by scope, a page at a time. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConfiguration(self, request, context):
+        """DeleteConfiguration removes a scope's settings; NOT_FOUND where it has none. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddGroupMember(self, request, context):
         """AddGroupMember puts a satellite into a group. Role: editor.
         """
@@ -731,6 +779,26 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DeletePolicy,
                     request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'SetConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetConfiguration,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationResponse.SerializeToString,
+            ),
+            'GetConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConfiguration,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.GetConfigurationRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.GetConfigurationResponse.SerializeToString,
+            ),
+            'ListConfigurations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfigurations,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.ListConfigurationsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.ListConfigurationsResponse.SerializeToString,
+            ),
+            'DeleteConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConfiguration,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationResponse.SerializeToString,
             ),
             'AddGroupMember': grpc.unary_unary_rpc_method_handler(
                     servicer.AddGroupMember,
@@ -1538,6 +1606,114 @@ class FleetService:
             '/fleet.v1.FleetService/DeletePolicy',
             fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.SerializeToString,
             fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/SetConfiguration',
+            fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.SetConfigurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/GetConfiguration',
+            fleet_dot_v1_dot_fleet__pb2.GetConfigurationRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.GetConfigurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfigurations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/ListConfigurations',
+            fleet_dot_v1_dot_fleet__pb2.ListConfigurationsRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.ListConfigurationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/DeleteConfiguration',
+            fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.DeleteConfigurationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,14 @@ class FleetServiceStub:
     """UpdatePolicy replaces a policy as a whole. Role: editor."""
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeletePolicyRequest, _fleet_pb2.DeletePolicyResponse]
     """DeletePolicy removes a policy and what hangs on it; NOT_FOUND where there is none. Role: editor."""
+    SetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetConfigurationRequest, _fleet_pb2.SetConfigurationResponse]
+    """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin."""
+    GetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetConfigurationRequest, _fleet_pb2.GetConfigurationResponse]
+    """GetConfiguration reads one scope's settings; NOT_FOUND where it has none. Role: viewer."""
+    ListConfigurations: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListConfigurationsRequest, _fleet_pb2.ListConfigurationsResponse]
+    """ListConfigurations reads scopes' settings by scope, a page at a time. Role: viewer."""
+    DeleteConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteConfigurationRequest, _fleet_pb2.DeleteConfigurationResponse]
+    """DeleteConfiguration removes a scope's settings; NOT_FOUND where it has none. Role: admin."""
     AddGroupMember: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AddGroupMemberRequest, _fleet_pb2.AddGroupMemberResponse]
     """AddGroupMember puts a satellite into a group. Role: editor."""
     RemoveGroupMember: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveGroupMemberRequest, _fleet_pb2.RemoveGroupMemberResponse]
@@ -343,6 +351,38 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_fleet_pb2.DeletePolicyRequest, _abc.Awaitable[_fleet_pb2.DeletePolicyResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.DeletePolicyResponse]:
         """DeletePolicy removes a policy and what hangs on it; NOT_FOUND where there is none. Role: editor."""
+
+    @_abc_1.abstractmethod
+    def SetConfiguration(
+        self,
+        request: _fleet_pb2.SetConfigurationRequest,
+        context: _aio.ServicerContext[_fleet_pb2.SetConfigurationRequest, _abc.Awaitable[_fleet_pb2.SetConfigurationResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.SetConfigurationResponse]:
+        """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def GetConfiguration(
+        self,
+        request: _fleet_pb2.GetConfigurationRequest,
+        context: _aio.ServicerContext[_fleet_pb2.GetConfigurationRequest, _abc.Awaitable[_fleet_pb2.GetConfigurationResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.GetConfigurationResponse]:
+        """GetConfiguration reads one scope's settings; NOT_FOUND where it has none. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def ListConfigurations(
+        self,
+        request: _fleet_pb2.ListConfigurationsRequest,
+        context: _aio.ServicerContext[_fleet_pb2.ListConfigurationsRequest, _abc.Awaitable[_fleet_pb2.ListConfigurationsResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.ListConfigurationsResponse]:
+        """ListConfigurations reads scopes' settings by scope, a page at a time. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def DeleteConfiguration(
+        self,
+        request: _fleet_pb2.DeleteConfigurationRequest,
+        context: _aio.ServicerContext[_fleet_pb2.DeleteConfigurationRequest, _abc.Awaitable[_fleet_pb2.DeleteConfigurationResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.DeleteConfigurationResponse]:
+        """DeleteConfiguration removes a scope's settings; NOT_FOUND where it has none. Role: admin."""
 
     @_abc_1.abstractmethod
     def AddGroupMember(

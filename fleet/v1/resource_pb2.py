@@ -22,48 +22,53 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/resource.proto\x12\x08\x66leet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x08Resource\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x0c\x12/\n\nsignatures\x18\x05 \x03(\x0b\x32\x1b.fleet.v1.ResourceSignature\"6\n\x11ResourceSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\x0bResourceKey\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xb8\x03\n\x0fResourcePayload\x12\'\n\nif_unknown\x18\x01 \x01(\x0e\x32\x13.fleet.v1.IfUnknown\x12\x0e\n\x06serial\x18\x02 \x01(\x04\x12-\n\tissued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x61rtifact\x18\n \x01(\x0b\x32\x16.fleet.v1.ArtifactSpecH\x00\x12&\n\x06source\x18\x0b \x01(\x0b\x32\x14.fleet.v1.SourceSpecH\x00\x12&\n\x06policy\x18\x0c \x01(\x0b\x32\x14.fleet.v1.PolicySpecH\x00\x12-\n\ntrust_root\x18\r \x01(\x0b\x32\x17.fleet.v1.TrustRootSpecH\x00\x12$\n\x05\x62lock\x18\x0e \x01(\x0b\x32\x13.fleet.v1.BlockSpecH\x00\x12\x34\n\rconfiguration\x18\x0f \x01(\x0b\x32\x1b.fleet.v1.ConfigurationSpecH\x00\x42\x06\n\x04\x62ody\"=\n\x08Platform\x12\n\n\x02os\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"\xbc\x01\n\x0c\x41rtifactSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12%\n\tplatforms\x18\x05 \x03(\x0b\x32\x12.fleet.v1.Platform\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x1e\n\x05track\x18\x07 \x01(\x0e\x32\x0f.fleet.v1.Track\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04\"\x82\x01\n\nSourceSpec\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\x12\x0f\n\x07mirrors\x18\x03 \x03(\t\x12\x14\n\x0clocal_prefix\x18\x04 \x01(\t\x12\x18\n\x10needs_credential\x18\x05 \x01(\x08\x12\x12\n\nplain_http\x18\x06 \x01(\x08\"w\n\nPolicySpec\x12\x0e\n\x06images\x18\x01 \x03(\t\x12(\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x13.fleet.v1.Authority\x12\x17\n\x0f\x63heck_reference\x18\x03 \x01(\x08\x12\x16\n\x0ereferrer_types\x18\x04 \x03(\t\"s\n\tAuthority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x66ormats\x18\x02 \x03(\x0e\x32\x19.fleet.v1.SignatureFormat\x12 \n\x04keys\x18\n \x01(\x0b\x32\x10.fleet.v1.KeySetH\x00\x42\n\n\x08verifier\"!\n\x06KeySet\x12\x17\n\x0fpublic_keys_pem\x18\x01 \x03(\t\"*\n\rTrustRootSpec\x12\x19\n\x11trusted_root_json\x18\x01 \x01(\x0c\"=\n\tBlockSpec\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\x12\x0f\n\x07signers\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\".\n\x11\x43onfigurationSpec\x12\x19\n\x11\x63oncurrent_images\x18\x01 \x01(\r*\xd5\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESOURCE_KIND_ARTIFACT\x10\x01\x12\x18\n\x14RESOURCE_KIND_SOURCE\x10\x02\x12\x18\n\x14RESOURCE_KIND_POLICY\x10\x03\x12\x1c\n\x18RESOURCE_KIND_TRUST_ROOT\x10\x04\x12\x17\n\x13RESOURCE_KIND_BLOCK\x10\x05\x12\x1f\n\x1bRESOURCE_KIND_CONFIGURATION\x10\x06*S\n\tIfUnknown\x12\x1a\n\x16IF_UNKNOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11IF_UNKNOWN_IGNORE\x10\x01\x12\x13\n\x0fIF_UNKNOWN_HOLD\x10\x02*B\n\x05Track\x12\x15\n\x11TRACK_UNSPECIFIED\x10\x00\x12\x10\n\x0cTRACK_PINNED\x10\x01\x12\x10\n\x0cTRACK_FOLLOW\x10\x02*\x85\x01\n\x0fSignatureFormat\x12 \n\x1cSIGNATURE_FORMAT_UNSPECIFIED\x10\x00\x12*\n&SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING\x10\x01\x12$\n SIGNATURE_FORMAT_SIGSTORE_BUNDLE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/resource.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x08Resource\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x0c\x12/\n\nsignatures\x18\x05 \x03(\x0b\x32\x1b.fleet.v1.ResourceSignature\"6\n\x11ResourceSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\x0bResourceKey\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xb8\x03\n\x0fResourcePayload\x12\'\n\nif_unknown\x18\x01 \x01(\x0e\x32\x13.fleet.v1.IfUnknown\x12\x0e\n\x06serial\x18\x02 \x01(\x04\x12-\n\tissued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x61rtifact\x18\n \x01(\x0b\x32\x16.fleet.v1.ArtifactSpecH\x00\x12&\n\x06source\x18\x0b \x01(\x0b\x32\x14.fleet.v1.SourceSpecH\x00\x12&\n\x06policy\x18\x0c \x01(\x0b\x32\x14.fleet.v1.PolicySpecH\x00\x12-\n\ntrust_root\x18\r \x01(\x0b\x32\x17.fleet.v1.TrustRootSpecH\x00\x12$\n\x05\x62lock\x18\x0e \x01(\x0b\x32\x13.fleet.v1.BlockSpecH\x00\x12\x34\n\rconfiguration\x18\x0f \x01(\x0b\x32\x1b.fleet.v1.ConfigurationSpecH\x00\x42\x06\n\x04\x62ody\"=\n\x08Platform\x12\n\n\x02os\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"\xbc\x01\n\x0c\x41rtifactSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12%\n\tplatforms\x18\x05 \x03(\x0b\x32\x12.fleet.v1.Platform\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x1e\n\x05track\x18\x07 \x01(\x0e\x32\x0f.fleet.v1.Track\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04\"\x82\x01\n\nSourceSpec\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\x12\x0f\n\x07mirrors\x18\x03 \x03(\t\x12\x14\n\x0clocal_prefix\x18\x04 \x01(\t\x12\x18\n\x10needs_credential\x18\x05 \x01(\x08\x12\x12\n\nplain_http\x18\x06 \x01(\x08\"w\n\nPolicySpec\x12\x0e\n\x06images\x18\x01 \x03(\t\x12(\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x13.fleet.v1.Authority\x12\x17\n\x0f\x63heck_reference\x18\x03 \x01(\x08\x12\x16\n\x0ereferrer_types\x18\x04 \x03(\t\"s\n\tAuthority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x66ormats\x18\x02 \x03(\x0e\x32\x19.fleet.v1.SignatureFormat\x12 \n\x04keys\x18\n \x01(\x0b\x32\x10.fleet.v1.KeySetH\x00\x42\n\n\x08verifier\"!\n\x06KeySet\x12\x17\n\x0fpublic_keys_pem\x18\x01 \x03(\t\"*\n\rTrustRootSpec\x12\x19\n\x11trusted_root_json\x18\x01 \x01(\x0c\"=\n\tBlockSpec\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\x12\x0f\n\x07signers\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"P\n\x11\x43onfigurationSpec\x12\x19\n\x11\x63oncurrent_images\x18\x01 \x01(\r\x12 \n\x04link\x18\x02 \x01(\x0b\x32\x12.fleet.v1.LinkSpec\"\xe6\x01\n\x08LinkSpec\x12\x1d\n\x15rate_bytes_per_second\x18\x01 \x01(\x04\x12%\n\x07windows\x18\x02 \x03(\x0b\x32\x14.fleet.v1.SyncWindow\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x19\n\x11hour_budget_bytes\x18\x04 \x01(\x04\x12\x18\n\x10\x64\x61y_budget_bytes\x18\x05 \x01(\x04\x12\x1a\n\x12month_budget_bytes\x18\x06 \x01(\x04\x12\x1c\n\x0f\x65xempt_priority\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\x12\n\x10_exempt_priority\"G\n\nSyncWindow\x12\x0c\n\x04\x63ron\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*\xd5\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESOURCE_KIND_ARTIFACT\x10\x01\x12\x18\n\x14RESOURCE_KIND_SOURCE\x10\x02\x12\x18\n\x14RESOURCE_KIND_POLICY\x10\x03\x12\x1c\n\x18RESOURCE_KIND_TRUST_ROOT\x10\x04\x12\x17\n\x13RESOURCE_KIND_BLOCK\x10\x05\x12\x1f\n\x1bRESOURCE_KIND_CONFIGURATION\x10\x06*S\n\tIfUnknown\x12\x1a\n\x16IF_UNKNOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11IF_UNKNOWN_IGNORE\x10\x01\x12\x13\n\x0fIF_UNKNOWN_HOLD\x10\x02*B\n\x05Track\x12\x15\n\x11TRACK_UNSPECIFIED\x10\x00\x12\x10\n\x0cTRACK_PINNED\x10\x01\x12\x10\n\x0cTRACK_FOLLOW\x10\x02*\x85\x01\n\x0fSignatureFormat\x12 \n\x1cSIGNATURE_FORMAT_UNSPECIFIED\x10\x00\x12*\n&SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING\x10\x01\x12$\n SIGNATURE_FORMAT_SIGSTORE_BUNDLE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleet.v1.resource_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOURCEKIND']._serialized_start=1600
-  _globals['_RESOURCEKIND']._serialized_end=1813
-  _globals['_IFUNKNOWN']._serialized_start=1815
-  _globals['_IFUNKNOWN']._serialized_end=1898
-  _globals['_TRACK']._serialized_start=1900
-  _globals['_TRACK']._serialized_end=1966
-  _globals['_SIGNATUREFORMAT']._serialized_start=1969
-  _globals['_SIGNATUREFORMAT']._serialized_end=2102
-  _globals['_RESOURCE']._serialized_start=71
-  _globals['_RESOURCE']._serialized_end=216
-  _globals['_RESOURCESIGNATURE']._serialized_start=218
-  _globals['_RESOURCESIGNATURE']._serialized_end=272
-  _globals['_RESOURCEKEY']._serialized_start=274
-  _globals['_RESOURCEKEY']._serialized_end=339
-  _globals['_RESOURCEPAYLOAD']._serialized_start=342
-  _globals['_RESOURCEPAYLOAD']._serialized_end=782
-  _globals['_PLATFORM']._serialized_start=784
-  _globals['_PLATFORM']._serialized_end=845
-  _globals['_ARTIFACTSPEC']._serialized_start=848
-  _globals['_ARTIFACTSPEC']._serialized_end=1036
-  _globals['_SOURCESPEC']._serialized_start=1039
-  _globals['_SOURCESPEC']._serialized_end=1169
-  _globals['_POLICYSPEC']._serialized_start=1171
-  _globals['_POLICYSPEC']._serialized_end=1290
-  _globals['_AUTHORITY']._serialized_start=1292
-  _globals['_AUTHORITY']._serialized_end=1407
-  _globals['_KEYSET']._serialized_start=1409
-  _globals['_KEYSET']._serialized_end=1442
-  _globals['_TRUSTROOTSPEC']._serialized_start=1444
-  _globals['_TRUSTROOTSPEC']._serialized_end=1486
-  _globals['_BLOCKSPEC']._serialized_start=1488
-  _globals['_BLOCKSPEC']._serialized_end=1549
-  _globals['_CONFIGURATIONSPEC']._serialized_start=1551
-  _globals['_CONFIGURATIONSPEC']._serialized_end=1597
+  _globals['_RESOURCEKIND']._serialized_start=1972
+  _globals['_RESOURCEKIND']._serialized_end=2185
+  _globals['_IFUNKNOWN']._serialized_start=2187
+  _globals['_IFUNKNOWN']._serialized_end=2270
+  _globals['_TRACK']._serialized_start=2272
+  _globals['_TRACK']._serialized_end=2338
+  _globals['_SIGNATUREFORMAT']._serialized_start=2341
+  _globals['_SIGNATUREFORMAT']._serialized_end=2474
+  _globals['_RESOURCE']._serialized_start=103
+  _globals['_RESOURCE']._serialized_end=248
+  _globals['_RESOURCESIGNATURE']._serialized_start=250
+  _globals['_RESOURCESIGNATURE']._serialized_end=304
+  _globals['_RESOURCEKEY']._serialized_start=306
+  _globals['_RESOURCEKEY']._serialized_end=371
+  _globals['_RESOURCEPAYLOAD']._serialized_start=374
+  _globals['_RESOURCEPAYLOAD']._serialized_end=814
+  _globals['_PLATFORM']._serialized_start=816
+  _globals['_PLATFORM']._serialized_end=877
+  _globals['_ARTIFACTSPEC']._serialized_start=880
+  _globals['_ARTIFACTSPEC']._serialized_end=1068
+  _globals['_SOURCESPEC']._serialized_start=1071
+  _globals['_SOURCESPEC']._serialized_end=1201
+  _globals['_POLICYSPEC']._serialized_start=1203
+  _globals['_POLICYSPEC']._serialized_end=1322
+  _globals['_AUTHORITY']._serialized_start=1324
+  _globals['_AUTHORITY']._serialized_end=1439
+  _globals['_KEYSET']._serialized_start=1441
+  _globals['_KEYSET']._serialized_end=1474
+  _globals['_TRUSTROOTSPEC']._serialized_start=1476
+  _globals['_TRUSTROOTSPEC']._serialized_end=1518
+  _globals['_BLOCKSPEC']._serialized_start=1520
+  _globals['_BLOCKSPEC']._serialized_end=1581
+  _globals['_CONFIGURATIONSPEC']._serialized_start=1583
+  _globals['_CONFIGURATIONSPEC']._serialized_end=1663
+  _globals['_LINKSPEC']._serialized_start=1666
+  _globals['_LINKSPEC']._serialized_end=1896
+  _globals['_SYNCWINDOW']._serialized_start=1898
+  _globals['_SYNCWINDOW']._serialized_end=1969
 # @@protoc_insertion_point(module_scope)

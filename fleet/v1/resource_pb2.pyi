@@ -5,6 +5,7 @@ The fleet's contract, version 1: Ground Control, its satellites and its operator
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -624,22 +625,122 @@ Global___BlockSpec: _TypeAlias = BlockSpec  # noqa: Y015
 
 @_typing.final
 class ConfigurationSpec(_message.Message):
-    """ConfigurationSpec holds settings of the satellite that Ground Control decides."""
+    """ConfigurationSpec holds settings of the satellite that Ground Control decides. Each setting comes whole from the
+    highest-ranking scope that says something about it: the satellite's own, then its groups' by precedence, then the
+    fleet's. Always IF_UNKNOWN_IGNORE: a satellite that cannot read a setting keeps the last one that it could.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONCURRENT_IMAGES_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     concurrent_images: _builtins.int
-    """Images replicated at the same time: 1 to 16. Zero: the satellite's default."""
+    """Images replicated at the same time: 1 to 16. Zero: the scope says nothing of it."""
+    @_builtins.property
+    def link(self) -> Global___LinkSpec:
+        """What may be fetched over the link to the sources. Absent: the scope says nothing of it. Present and empty: all of
+        it, at any time, whatever lower scopes say.
+        """
+
     def __init__(
         self,
         *,
         concurrent_images: _builtins.int = ...,
+        link: Global___LinkSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent_images", b"concurrent_images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent_images", b"concurrent_images", "link", b"link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConfigurationSpec: _TypeAlias = ConfigurationSpec  # noqa: Y015
+
+@_typing.final
+class LinkSpec(_message.Message):
+    """LinkSpec limits what a satellite fetches from sources, all of them and all its transfers together. Bytes are those of
+    HTTP as sources send them: bodies, and an estimate of headers; not TLS's nor IP's. What is pulled at the site, and the
+    stream from Ground Control, are no part of it. What must wait is reported as LINK_WINDOW_CLOSED or LINK_BUDGET_SPENT,
+    with until when. Changes hold within seconds, for transfers under way, too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    HOUR_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    DAY_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    MONTH_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    EXEMPT_PRIORITY_FIELD_NUMBER: _builtins.int
+    rate_bytes_per_second: _builtins.int
+    """Bytes a second: at least 1,000. Zero: as fast as it goes. It holds for exempt artifacts, too."""
+    time_zone: _builtins.str
+    """The site's IANA time zone, for windows and for where budgets' hours, days and months begin: `Europe/Berlin`.
+    Empty: UTC.
+    """
+    hour_budget_bytes: _builtins.int
+    """Bytes in each hour of the clock: at least 10,000. Zero: no budget."""
+    day_budget_bytes: _builtins.int
+    """Bytes in each day of the calendar: at least 10,000. Zero: no budget."""
+    month_budget_bytes: _builtins.int
+    """Bytes in each month of the calendar: at least 10,000. Zero: no budget."""
+    exempt_priority: _builtins.int
+    """Artifacts of this priority or a higher one ignore windows and budgets; their bytes count all the same. 0 to 100.
+    Absent: none does.
+    """
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncWindow]:
+        """When fetching is allowed: while any of them is open. Empty: always. At most 32."""
+
+    def __init__(
+        self,
+        *,
+        rate_bytes_per_second: _builtins.int = ...,
+        windows: _abc.Iterable[Global___SyncWindow] | None = ...,
+        time_zone: _builtins.str = ...,
+        hour_budget_bytes: _builtins.int = ...,
+        day_budget_bytes: _builtins.int = ...,
+        month_budget_bytes: _builtins.int = ...,
+        exempt_priority: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exempt_priority", b"_exempt_priority", "exempt_priority", b"exempt_priority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exempt_priority", b"_exempt_priority", "day_budget_bytes", b"day_budget_bytes", "exempt_priority", b"exempt_priority", "hour_budget_bytes", b"hour_budget_bytes", "month_budget_bytes", b"month_budget_bytes", "rate_bytes_per_second", b"rate_bytes_per_second", "time_zone", b"time_zone", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exempt_priority: _TypeAlias = _typing.Literal["exempt_priority"]  # noqa: Y015
+    _WhichOneofArgType__exempt_priority: _TypeAlias = _typing.Literal["_exempt_priority", b"_exempt_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exempt_priority) -> _WhichOneofReturnType__exempt_priority | None: ...
+
+Global___LinkSpec: _TypeAlias = LinkSpec  # noqa: Y015
+
+@_typing.final
+class SyncWindow(_message.Message):
+    """SyncWindow is open for a while each time that it begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CRON_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    cron: _builtins.str
+    """When it begins: five cron fields (minute, hour, day of month, month, day of week) with lists, ranges, steps and
+    names, by the site's wall clock. Where clocks go forward over a beginning it is the moment after; where they go
+    back a beginning at a fixed hour comes once, the first time. `*` in the minute or hour goes by elapsed time.
+    """
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it stays open, in elapsed time whatever clocks do: 1 minute to 31 days, whole seconds."""
+
+    def __init__(
+        self,
+        *,
+        cron: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "duration", b"duration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncWindow: _TypeAlias = SyncWindow  # noqa: Y015

@@ -28,6 +28,7 @@ from controlplane.domain.entities import (
     Artifact,
     Assignment,
     Block,
+    Configuration,
     Group,
     Membership,
     Operator,
@@ -46,6 +47,7 @@ _PUT: dict[type[Any], Callable[[Batch, Upsert, Any], Result]] = {
     Assignment: content.put_assignment,
     Policy: content.put_rule,
     Block: content.put_rule,
+    Configuration: content.put_rule,
 }
 _DELETE: dict[EntityKind, Callable[[Batch, Delete], Result]] = {
     EntityKind.SATELLITE: members.delete_satellite,
@@ -55,6 +57,7 @@ _DELETE: dict[EntityKind, Callable[[Batch, Delete], Result]] = {
     EntityKind.ARTIFACT: content.delete_artifact,
     EntityKind.POLICY: content.delete_rule,
     EntityKind.BLOCK: content.delete_rule,
+    EntityKind.CONFIGURATION: content.delete_rule,
 }
 
 

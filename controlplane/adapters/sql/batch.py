@@ -13,6 +13,7 @@ from controlplane.adapters.sql.tables import (
     GroupRow,
     LogHead,
     MembershipRow,
+    RuleRow,
     RuleScopeRow,
     SatelliteRow,
 )
@@ -97,3 +98,6 @@ def empty_scope(batch: Batch, scope: str) -> None:
         batch.touched.add(scope, ResourceKind(rule.kind), rule.name)
     batch.session.exec(delete(AssignmentRow).where(col(AssignmentRow.scope) == scope))
     batch.session.exec(delete(RuleScopeRow).where(col(RuleScopeRow.scope) == scope))
+    # Settings are the scope's alone: who makes a group of this name again does not find them.
+    own = (col(RuleRow.kind) == ResourceKind.CONFIGURATION, col(RuleRow.name) == scope)
+    batch.session.exec(delete(RuleRow).where(*own))

@@ -24,6 +24,7 @@ from controlplane.domain.commands import Changes, EntityKind
 from controlplane.domain.entities import (
     Artifact,
     Block,
+    Configuration,
     Group,
     JoinToken,
     Operator,
@@ -88,6 +89,11 @@ class ReadingStore:
         key = (ResourceKind.BLOCK, name)
         return await self._database.read(lambda s: rows.blocks(s, _need(s, RuleRow, EntityKind.BLOCK, name, key))[0])
 
+    async def configuration(self, name: str) -> Configuration:
+        """Read one scope's settings."""
+        kind, key = EntityKind.CONFIGURATION, (ResourceKind.CONFIGURATION, name)
+        return await self._database.read(lambda s: rows.configurations(s, _need(s, RuleRow, kind, name, key))[0])
+
     async def operator(self, name: str) -> Operator:
         """Read one operator."""
         return await self._database.read(
@@ -123,6 +129,11 @@ class ReadingStore:
         """Read a page of blocks."""
         statement = select(RuleRow).where(RuleRow.kind == ResourceKind.BLOCK)
         return await self._database.read(lambda s: listing.page_of(s, statement, page, rows.blocks))
+
+    async def configurations(self, page: PageRequest) -> Page[Configuration]:
+        """Read a page of scopes' settings."""
+        statement = select(RuleRow).where(RuleRow.kind == ResourceKind.CONFIGURATION)
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rows.configurations))
 
     async def operators(self, page: PageRequest) -> Page[Operator]:
         """Read a page of operators."""

@@ -26,6 +26,7 @@ from controlplane.domain.content import etag_of
 from controlplane.domain.entities import (
     Artifact,
     Block,
+    Configuration,
     Group,
     JoinToken,
     Operator,
@@ -35,7 +36,14 @@ from controlplane.domain.entities import (
     Source,
 )
 from controlplane.domain.lifecycle import WORKER_LEASE, Standing, observe
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind, SourceSpec
+from controlplane.domain.specs import (
+    ArtifactSpec,
+    BlockSpec,
+    ConfigurationSpec,
+    PolicySpec,
+    ResourceKind,
+    SourceSpec,
+)
 from controlplane.domain.state import group_scope
 
 
@@ -182,6 +190,14 @@ def blocks(session: Session, rows: Sequence[RuleRow]) -> tuple[Block, ...]:
     return tuple(
         Block(row.name, spec, scopes[row.name], etag_of("block", row.name, spec, scopes[row.name]))
         for row, spec in ((row, from_document(BlockSpec, row.spec)) for row in rows)
+    )
+
+
+def configurations(_session: Session, rows: Sequence[RuleRow]) -> tuple[Configuration, ...]:
+    """Show scopes' settings."""
+    return tuple(
+        Configuration(row.name, spec, etag_of("configuration", row.name, spec, (row.name,)))
+        for row, spec in ((row, from_document(ConfigurationSpec, row.spec)) for row in rows)
     )
 
 

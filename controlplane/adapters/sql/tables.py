@@ -115,7 +115,7 @@ class AssignmentRow(SQLModel, table=True):
 
 
 class RuleRow(SQLModel, table=True):
-    """A policy or a block, by resource kind; its serial grows with each writing."""
+    """A policy, a block or a scope's settings, by resource kind; its serial grows with each writing."""
 
     __tablename__ = "rule"
     kind: int = Field(primary_key=True)

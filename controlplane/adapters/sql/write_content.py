@@ -1,4 +1,4 @@
-"""Commands about what satellites hold: sources, artifacts, assignments, policies and blocks."""
+"""Commands about what satellites hold: sources, artifacts, assignments, policies, blocks and settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,36 @@ from controlplane.adapters.sql.tables import (
 )
 from controlplane.domain.commands import Delete, EntityKind, Outcome, Result, Upsert
 from controlplane.domain.content import etag_of
-from controlplane.domain.entities import Artifact, Assignment, Block, Policy, Source
+from controlplane.domain.entities import Artifact, Assignment, Block, Configuration, Policy, Source
 from controlplane.domain.rules import check_etag, check_prefix, decide, unknown
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind, SourceSpec
+from controlplane.domain.specs import (
+    ArtifactSpec,
+    BlockSpec,
+    ConfigurationSpec,
+    PolicySpec,
+    ResourceKind,
+    SourceSpec,
+)
 from controlplane.domain.state import split_scope
 from fleet.errors import FleetError, Kind
 
-_RULE_KINDS = {EntityKind.POLICY: ResourceKind.POLICY, EntityKind.BLOCK: ResourceKind.BLOCK}
+Rule = Policy | Block | Configuration
+
+_RULE_KINDS = {
+    EntityKind.POLICY: ResourceKind.POLICY,
+    EntityKind.BLOCK: ResourceKind.BLOCK,
+    EntityKind.CONFIGURATION: ResourceKind.CONFIGURATION,
+}
+_ENTITIES: dict[type[Rule], EntityKind] = {
+    Policy: EntityKind.POLICY,
+    Block: EntityKind.BLOCK,
+    Configuration: EntityKind.CONFIGURATION,
+}
+_SPECS: dict[EntityKind, type[PolicySpec | BlockSpec | ConfigurationSpec]] = {
+    EntityKind.POLICY: PolicySpec,
+    EntityKind.BLOCK: BlockSpec,
+    EntityKind.CONFIGURATION: ConfigurationSpec,
+}
 
 
 def put_source(batch: Batch, command: Upsert, wanted: Source) -> Result:
@@ -156,9 +179,9 @@ def delete_assignment(batch: Batch, pair: Assignment) -> Result:
     return Result(outcome, "assignment", f"{pair.scope} {pair.artifact}")
 
 
-def put_rule(batch: Batch, command: Upsert, wanted: Policy | Block) -> Result:
-    """Make or replace a policy or a block, and say which scopes hold it."""
-    entity = EntityKind.POLICY if isinstance(wanted, Policy) else EntityKind.BLOCK
+def put_rule(batch: Batch, command: Upsert, wanted: Rule) -> Result:
+    """Make or replace a policy, a block or settings, and say which scopes hold it."""
+    entity = _ENTITIES[type(wanted)]
     kind = _RULE_KINDS[entity]
     held = batch.session.get(RuleRow, (kind, wanted.name))
     held_etag = _rule_etag(batch, entity, held) if held else None
@@ -172,18 +195,21 @@ def put_rule(batch: Batch, command: Upsert, wanted: Policy | Block) -> Result:
 
 
 def _rule_etag(batch: Batch, entity: EntityKind, row: RuleRow) -> str:
-    spec = from_document(PolicySpec if entity is EntityKind.POLICY else BlockSpec, row.spec)
+    spec = from_document(_SPECS[entity], row.spec)
     return etag_of(entity.value, row.name, spec, rows.rule_scopes(batch.session, row.kind, [row.name])[row.name])
 
 
-def _write_rule(batch: Batch, row: RuleRow, wanted: Policy | Block) -> None:
+def _write_rule(batch: Batch, row: RuleRow, wanted: Rule) -> None:
     """Serialize a rule with the next serial, unless only its scopes are others."""
     document = to_document(wanted.spec)
     if row.spec == document and row.version:
         return
     row.spec = document
     row.serial += 1
-    resource = make_resource(wanted.name, wanted.spec, serial=row.serial, issued_at=batch.context.at)
+    if isinstance(wanted, Configuration):  # nobody pins settings: the same ones are the same bytes again
+        resource = make_resource(wanted.name, wanted.spec)
+    else:
+        resource = make_resource(wanted.name, wanted.spec, serial=row.serial, issued_at=batch.context.at)
     row.version = store_body(batch.session, resource)
     batch.session.add(row)
 
@@ -205,7 +231,7 @@ def _place_rule(batch: Batch, kind: ResourceKind, name: str, scopes: tuple[str, 
 
 
 def delete_rule(batch: Batch, command: Delete) -> Result:
-    """Remove a policy or a block from everywhere."""
+    """Remove a policy, a block or settings from everywhere."""
     kind = _RULE_KINDS[command.kind]
     row = batch.session.get(RuleRow, (kind, command.name))
     if row is None:
