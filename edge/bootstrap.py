@@ -25,14 +25,16 @@ from edge.adapters.registry.listener import parse_listener
 from edge.adapters.sources import SourceRegistries
 from edge.app.control import Control
 from edge.app.execute import Executor
+from edge.app.govern import Governor
 from edge.app.ground_control import Hello, Lifecycle
 from edge.app.health import HealthReporter
+from edge.app.meter import Meter
 from edge.app.ports import Credential, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler
 from edge.app.replicate import Replicator
 from edge.app.status import Desk
-from edge.domain.desired import enforce
+from edge.domain.desired import Enforced, enforce
 from edge.domain.report import Row, State
 from edge.home import Home
 from edge.identity import Identity, identity
@@ -142,7 +144,7 @@ async def _serve(base: _Base) -> None:
             base.ground_control,
             base.journal.state,
             base.clock,
-            enforce=site.reconciler.enforce,
+            enforce=site.enforce,
             report=site.desk.report,
             revoked=site.revoked,
             connected=site.reconciler.poke,
@@ -252,6 +254,7 @@ class _Site:
         self._settings = base.settings
         self.exiled = asyncio.Event()
         self._replicator: Replicator | None = None
+        self.governor = Governor(Meter(base.journal.traffic, now=base.clock.now), now=base.clock.now)
         self.progress = ProgressBoard()
         self.credentials: Credentials | None = None
         self.changed: Callable[[], None] = lambda: None
@@ -279,7 +282,9 @@ class _Site:
             sources,
             enforced,
             progress=self.progress,
+            governor=self.governor,
         )
+        self.governor.obey(enforced.link)
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
         notes = _notes(self._journal)
         self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress, notes)
@@ -288,9 +293,17 @@ class _Site:
 
     async def stop(self) -> None:
         """Stop what moves, then the registry."""
+        self.governor.stop()
         if self._replicator is not None:
             await asyncio.to_thread(self._replicator.close)
         await self._registry.stop()
+
+    def enforce(self, enforced: Enforced) -> None:
+        """Work towards another desired state; what waits for the link is tried at once where that has changed."""
+        has_changed = self.governor.obey(enforced.link)
+        self.reconciler.enforce(enforced)
+        if has_changed:
+            self.reconciler.poke()
 
     def revoked(self, is_revoked: bool) -> None:  # noqa: FBT001 - a callback of Control's
         """Go on serving, or stop, as the site's own configuration says."""

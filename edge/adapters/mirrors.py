@@ -93,15 +93,26 @@ class Mirrored:
             raise
 
     @contextmanager
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         """Stream a blob from whoever has it; after a cut the next call asks the next address."""
         with ExitStack() as stack:
 
             def opened(one: _Address) -> tuple[_Address, Iterator[bytes]]:
-                return one, stack.enter_context(one.upstream.blob(repository, digest, offset=offset))
+                return one, stack.enter_context(
+                    one.upstream.blob(repository, digest, offset=offset, size_bytes=size_bytes, dropped=dropped)
+                )
 
             one, chunks = self._ask(opened)
-            yield self._watched(one, chunks, digest if offset == 0 else None)
+            is_whole = offset == 0 and size_bytes is None
+            yield self._watched(one, chunks, digest if is_whole else None)
 
     def _watched(self, one: _Address, chunks: Iterator[bytes], digest: Digest | None) -> Iterator[bytes]:
         """Pass on what comes; an address that breaks off, or serves a whole blob that is another, rests."""

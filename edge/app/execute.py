@@ -8,6 +8,8 @@ from typing import Protocol
 
 from edge.app.drift import Drift
 from edge.app.footprint import Footprint, united
+from edge.app.govern import Governor
+from edge.app.governed import GovernedUpstream
 from edge.app.journal import EditionStore
 from edge.app.judge import WantedArtifact, judge, rejudge
 from edge.app.ports import SiteRegistry, Upstream
@@ -55,6 +57,7 @@ class Executor:
         enforced: Enforced,
         *,
         progress: ProgressBoard,
+        governor: Governor,
     ) -> None:
         self.enforced = enforced
         self._replicator = replicator
@@ -62,6 +65,7 @@ class Executor:
         self._sources = sources
         self._progress = progress
         self._drift = Drift(site, editions, replicator)
+        self._governor = governor
         self._judged: dict[Edition, RuleVersions] = {}
 
     def judged_by(self, edition: Edition) -> RuleVersions:
@@ -113,7 +117,9 @@ class Executor:
         if source is None:
             text = "the source is no longer part of desired state"
             raise FleetError(Kind.PRECONDITION, "SOURCE_UNKNOWN", text, subject=edition.source)
-        return self._sources.open(edition.source, source)
+        upstream = self._sources.open(edition.source, source)
+        priority = max((one.priority for one in enforced.wanted if one.edition == edition), default=0)
+        return GovernedUpstream(upstream, self._governor, priority)
 
     def publish(self, edition: Edition) -> None:
         """Bring and publish what was admitted.

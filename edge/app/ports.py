@@ -6,7 +6,7 @@ lock), the control plane in one event loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -42,11 +42,22 @@ class Upstream(Protocol):
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """List what names `digest` as its subject: by the referrers API, all pages, or the fallback tag."""
 
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> AbstractContextManager[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> AbstractContextManager[Iterator[bytes]]:
         """Stream a blob from `offset` in chunks of at most 256 KiB; the caller checks the digest.
 
         Where the source cannot go on from there, what the caller has already comes once more over the link, as
-        empty chunks.
+        empty chunks; `dropped` is told how many bytes of it.
+
+        With `size_bytes` no more than that is asked for; from the blob's end on there is nothing. A source that knows
+        no ranges sends all of it all the same.
 
         Raises:
             FleetError: as `manifest`, with `BLOB_ABSENT`; UNAVAILABLE `SOURCE_CUT` where the connection broke on
@@ -261,6 +272,20 @@ class Staging(Protocol):
 
     def clear(self, key: str) -> None:
         """Forget what is staged of a blob."""
+
+
+class TrafficLog(Protocol):
+    """How many bytes came over the link, by quarters of an hour since 1970, for as long as a budget may ask."""
+
+    def count(self, quarter: int, size_bytes: int) -> None:
+        """Add bytes to a quarter; kept when we are killed, perhaps not when power fails.
+
+        Raises:
+            FleetError: UNAVAILABLE `JOURNAL_FULL`.
+        """
+
+    def traffic(self, first: int, last: int) -> int:
+        """Add up the bytes of the quarters from `first` to `last`, both included."""
 
 
 class SupervisedRegistry(Protocol):

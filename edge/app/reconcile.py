@@ -23,6 +23,7 @@ from edge.app.purge import Purged
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
+from edge.domain.link import WAITS
 from edge.domain.plan import Action, Edition, Judge, Keep, Publish, Retag, Setback, Site, Wait, Withdraw, plan
 from fleet.errors import FleetError, Kind
 
@@ -266,7 +267,7 @@ class Reconciler:
     def _fail(self, action: Action, error: FleetError) -> None:
         key = _key(action)
         failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
+        self._failures[key] = failures + (error.reason not in WAITS)
         until = self._now() + retry.pause(error, failures=failures, chance=_chance())
         if isinstance(action, Judge | Publish):
             self._since.setdefault(action.edition, self._now())
@@ -274,6 +275,7 @@ class Reconciler:
         else:
             self._paused[key] = until
         log = _log.error if error.kind in {Kind.CORRUPT, Kind.INTERNAL} else _log.warning
+        log = _log.info if error.reason in WAITS else log
         log(
             "reconcile.failed", action=type(action).__name__, about=str(key), reason=error.reason, detail=error.detail,
             again_s=round((until - self._now()).total_seconds(), 1),

@@ -17,6 +17,7 @@ from edge.domain.plan import Edition, RuleVersions, Wanted
 from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
 from fleet import merge, resources
 from fleet.digests import resource_version
+from fleet.link import Link
 
 Good = Mapping[tuple[str, int, str], bytes]
 """The last payload of each resource that could be used: `(scope, kind, name) → bytes`."""
@@ -44,6 +45,8 @@ class Enforced:
     problems: tuple[merge.Problem, ...] = ()
     concurrent_images: int = 0
     """Zero: the satellite's default."""
+    link: Link = field(default_factory=Link)
+    """What may be fetched from sources."""
 
 
 def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Good]:
@@ -89,6 +92,7 @@ def enforce(holding: Holding, good: Good) -> tuple[Enforced, Good]:
         shadowed={one.name: one.shadowed_by for one in desired.artifacts if one.shadowed_by},
         problems=desired.problems,
         concurrent_images=desired.configuration.concurrent_images,
+        link=desired.configuration.link or Link(),
     )
     return enforced, kept
 

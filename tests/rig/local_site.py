@@ -18,6 +18,8 @@ from edge.adapters.registry.choose import choose_registry
 from edge.adapters.registry.listener import Listener
 from edge.adapters.sources import SourceRegistries
 from edge.app.execute import Executor
+from edge.app.govern import Governor
+from edge.app.meter import Meter
 from edge.app.ports import SiteRegistry, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler, Standing
@@ -148,31 +150,43 @@ def want(journal: Journal, reconciler: Reconciler, *parts: Resource, scope: str 
     reconciler.enforce(enforced)
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def data_plane(
     journal: Journal,
     site: Callable[[], SiteRegistry],
     changed: Callable[[], None],
     *,
     plain_hosts: Iterable[str] = (),
+    now: Callable[[], datetime] = utc_now,
 ) -> tuple[Reconciler, Replicator]:
     """Put the product's data plane together over a registry that runs; nothing of it is started."""
     replicator = Replicator(site(), journal.intents, journal.transfers, staging=journal.staging)
     sources = SourceRegistries(lambda *_: None, plain_hosts=frozenset(plain_hosts))
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
-    executor = Executor(replicator, site, journal.editions, sources, enforced, progress=ProgressBoard())
-    return Reconciler(executor, journal.editions, now=lambda: datetime.now(UTC), changed=changed), replicator
+    governor = Governor(Meter(journal.traffic, now=now), now=now)
+    executor = Executor(
+        replicator, site, journal.editions, sources, enforced, progress=ProgressBoard(), governor=governor
+    )
+    return Reconciler(executor, journal.editions, now=now, changed=changed), replicator
 
 
 @asynccontextmanager
 async def local_site(
-    directory: Path, *, plain_hosts: Iterable[str] = (), kind: str = "distribution"
+    directory: Path,
+    *,
+    plain_hosts: Iterable[str] = (),
+    kind: str = "distribution",
+    now: Callable[[], datetime] = utc_now,
 ) -> AsyncIterator[LocalSite]:
     """Run a site on a directory; entered again on the same one, it restarts."""
     journal = Journal.open(directory / "journal.db")
     registry = choose_registry(directory / "registry", Listener(), wanted=kind)
     await registry.start_private()
     changed = asyncio.Event()
-    reconciler, replicator = data_plane(journal, lambda: registry.site, changed.set, plain_hosts=plain_hosts)
+    reconciler, replicator = data_plane(journal, lambda: registry.site, changed.set, plain_hosts=plain_hosts, now=now)
     try:
         await reconciler.prepare()
         await registry.open_public()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -44,7 +44,15 @@ class MemorySource:
         return []
 
     @contextmanager
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         content = self.blobs[digest][offset:]
         pieces = [content[at : at + 200_000] for at in range(0, len(content), 200_000)]
         yield self._pieces(pieces, self.breaks.pop(0) if self.breaks else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -39,10 +39,18 @@ class MemoryUpstream:
         return [referrer_descriptor(manifest) for manifest in held.referrers(digest)]
 
     @contextmanager
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         self.asked.append(digest)
         held = self.repositories.get(repository, Repository())
         if digest not in held.blobs:
             raise FleetError(Kind.UNKNOWN, "BLOB_ABSENT", "no such blob", subject=digest)
-        content = held.blobs[digest][offset:]
+        content = held.blobs[digest][offset:][:size_bytes]
         yield (content[at : at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES))

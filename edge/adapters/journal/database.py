@@ -20,7 +20,12 @@ from fleet.errors import FleetError, Kind
 
 _log = structlog.get_logger(__name__)
 
-SCHEMA_VERSION = 1
+_UPGRADES = (
+    # 2: what came over the link, for budgets of bytes.
+    "CREATE TABLE traffic (quarter INTEGER PRIMARY KEY, size_bytes INTEGER NOT NULL);",
+)
+"""What leads from each version of the schema to the next, beginning with the first."""
+SCHEMA_VERSION = 1 + len(_UPGRADES)
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE scope (
@@ -93,8 +98,10 @@ class Database:
         if version > SCHEMA_VERSION:
             text = "the journal was written by a newer satellite: upgrade this one"
             raise FleetError(Kind.PRECONDITION, "JOURNAL_NEWER", text, subject=str(self._path))
-        if version == 0:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        if version < SCHEMA_VERSION:
+            steps = "".join(_UPGRADES[max(version, 1) - 1 :])
+            begin = "" if version else _SCHEMA
+            self._connection.executescript(f"BEGIN; {begin} {steps} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         found = run("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise corrupt(self._path, str(found))

@@ -9,14 +9,14 @@ from typing import Self
 from edge.adapters.journal.database import Database, set_aside
 from edge.adapters.journal.editions import Editions
 from edge.adapters.journal.holdings import Holdings
-from edge.adapters.journal.logs import Intents, Transfers
+from edge.adapters.journal.logs import Intents, Traffic, Transfers
 from edge.adapters.journal.staging import StagingFiles
 from fleet.errors import FleetError
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One file, seen by four users, and what is staged beside it."""
+    """One file, seen by five users, and what is staged beside it."""
 
     database: Database
     state: Holdings
@@ -24,6 +24,7 @@ class Journal:
     intents: Intents
     transfers: Transfers
     staging: StagingFiles
+    traffic: Traffic
     set_aside_to: Path | None = None
     """Where a damaged predecessor went; None where there was none."""
 
@@ -49,6 +50,7 @@ class Journal:
             Intents(database),
             Transfers(database),
             StagingFiles(path.with_name("staged")),
+            Traffic(database),
             aside,
         )
 

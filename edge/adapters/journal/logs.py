@@ -1,4 +1,4 @@
-"""The two logs of the data plane: intents, which must never be lost, and transfers, which are hints."""
+"""The logs of the data plane: intents, which must never be lost, transfers, which are hints, and the link's traffic."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edge.app.ports import OpenBlob
 from fleet.reference import Digest
 
 _PUT = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, 'put')"
+_KEPT_QUARTERS = 40 * 24 * 4
 _STATE = "UPDATE intent SET state = ? WHERE repository = ? AND reference = ?"
 
 
@@ -95,3 +96,26 @@ class Transfers:
         """Name one repository that has the blob, or the empty string."""
         rows = self._database.rows("SELECT repository FROM blob WHERE digest = ? LIMIT 1", (digest,))
         return next((str(row[0]) for row in rows), "")
+
+
+class Traffic:
+    """Implements `edge.app.ports.TrafficLog`."""
+
+    def __init__(self, database: Database) -> None:
+        """Forget what no month can ask for any more."""
+        self._database = database
+        old = "DELETE FROM traffic WHERE quarter < (SELECT MAX(quarter) FROM traffic) - ?"
+        database.write_soon(old, [(_KEPT_QUARTERS,)])
+
+    def count(self, quarter: int, size_bytes: int) -> None:
+        """Add bytes to a quarter."""
+        statement = (
+            "INSERT INTO traffic VALUES (?, ?) "
+            "ON CONFLICT (quarter) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes"
+        )
+        self._database.write_soon(statement, [(quarter, size_bytes)])
+
+    def traffic(self, first: int, last: int) -> int:
+        """Add up quarters."""
+        query = "SELECT COALESCE(SUM(size_bytes), 0) FROM traffic WHERE quarter BETWEEN ? AND ?"
+        return int(self._database.rows(query, (first, last))[0][0])

@@ -6,7 +6,7 @@ Source: OCI distribution specification 1.1, sections "Pull", "Listing Referrers"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from urllib3.exceptions import HTTPError
@@ -54,27 +54,47 @@ class OciUpstream:
         return self._by_tag(repository, digest) if found is None else found
 
     @contextmanager
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         """Stream a blob from `offset`; where the source begins before it, what comes before is read and dropped."""
-        subject = _name(repository, digest)
-        response, start = self._from(repository, digest, offset)
+        found = self._from(repository, digest, offset, size_bytes)
+        if found is None:
+            yield iter(())
+            return
+        response, start = found
         try:
-            chunks = _chunks(response, subject)
-            yield _dropping(chunks, offset - start) if start < offset else chunks
+            chunks = _chunks(response, _name(repository, digest))
+            yield _dropping(chunks, offset - start, dropped) if start < offset else chunks
         finally:
             if response.length_remaining:
                 response.close()
             else:
                 discard(response)
 
-    def _from(self, repository: str, digest: Digest, offset: int) -> tuple[Answer, int]:
-        """Ask for a blob from `offset`, or whole where the source cannot: `→ the answer, and where it begins`."""
+    def _from(
+        self, repository: str, digest: Digest, offset: int, size_bytes: int | None
+    ) -> tuple[Answer, int] | None:
+        """Ask for a blob from `offset`, or whole where the source cannot: `→ the answer, and where it begins`.
+
+        None where only a part was asked for, and the blob ends before it.
+        """
         subject = _name(repository, digest)
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        last = "" if size_bytes is None else str(offset + size_bytes - 1)
+        headers = {"Range": f"bytes={offset}-{last}"} if offset or last else {}
         response = self._client.send(Request("GET", f"/v2/{repository}/blobs/{digest}", repository, headers=headers))
         if response.status == 404:  # noqa: PLR2004 -- Not Found
             discard(response)
             raise FleetError(Kind.UNKNOWN, "BLOB_ABSENT", "the source has no such blob", subject=subject)
+        if size_bytes is not None and response.status == 416:  # noqa: PLR2004 -- Range Not Satisfiable
+            discard(response)
+            return None
         if response.status not in {200, 206} and not (offset and response.status == 416):  # noqa: PLR2004
             raise failure(self._client, response, subject)
         start = _beginning(response)
@@ -82,7 +102,7 @@ class OciUpstream:
             return response, start
         response.close()
         if offset:
-            return self._from(repository, digest, 0)
+            return self._from(repository, digest, 0, None)
         raise self._client.voice.failed(subject, "it answers with a part of a blob that nobody asked for")
 
     def _body(self, response: Answer, subject: str) -> bytes:
@@ -153,11 +173,13 @@ def _beginning(response: Answer) -> int | None:
     return int(part[1]) if part and response.status == 206 else None  # noqa: PLR2004 -- Partial Content
 
 
-def _dropping(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+def _dropping(chunks: Iterator[bytes], count: int, told: Callable[[int], None] | None) -> Iterator[bytes]:
     """Leave out the first `count` bytes, in empty chunks: whoever reads can stop on the way."""
     for chunk in chunks:
         dropped = min(count, len(chunk))
         count -= dropped
+        if dropped and told:
+            told(dropped)
         yield chunk[dropped:]
 
 

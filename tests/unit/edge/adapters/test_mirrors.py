@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,7 +52,15 @@ class FakeUpstream:
         return list(self.referring)
 
     @contextmanager
-    def blob(self, repository: str, digest: Digest, *, offset: int = 0) -> Iterator[Iterator[bytes]]:
+    def blob(
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         self._answer()
         self.offsets.append(offset)
         yield self._chunks(offset)
