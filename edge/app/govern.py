@@ -44,6 +44,8 @@ class LinkStanding:
 class Grant:
     """Leave for one request; its user counts what comes, and settles in the end.
 
+    What is granted is paid for before it is asked for: what the kernel holds when we are killed has crossed the link.
+
     Attributes:
         size_bytes: how many bytes it may bring; 0 for any number.
         came_bytes: how many it has brought.
@@ -53,21 +55,23 @@ class Grant:
         self._governor = governor
         self.size_bytes = size_bytes
         self.came_bytes = 0
+        self._is_settled = False
 
-    def count(self, size_bytes: int) -> None:
-        """Count bytes of the answer's body."""
-        held = self._held
-        self.came_bytes += size_bytes
-        self._governor.came(size_bytes, reserved=held - self._held)
+    def count(self, size_bytes: int) -> int:
+        """Count bytes of the answer's body: `→ how many of them are more than was granted`, and are not paid for."""
+        if not self.size_bytes:
+            self.came_bytes += size_bytes
+            self._governor.came(size_bytes)
+            return 0
+        within = min(size_bytes, self.size_bytes - self.came_bytes)
+        self.came_bytes += within
+        return size_bytes - within
 
     def settle(self) -> None:
-        """Give back what the request did not bring."""
-        if self.size_bytes:
-            self._governor.give_back(self.size_bytes - self.came_bytes, reserved=self._held)
-
-    @property
-    def _held(self) -> int:
-        return max(0, self.size_bytes - self.came_bytes)
+        """Take back what the request did not bring; once, whoever calls first."""
+        if self.size_bytes and not self._is_settled:
+            self._is_settled = True
+            self._governor.settle(self.size_bytes, self.came_bytes)
 
 
 class Governor:
@@ -95,6 +99,8 @@ class Governor:
         with self._changed:
             if link == self._link:
                 return False
+            if link.rate_bytes_per_second != self._link.rate_bytes_per_second:
+                self._bucket = Bucket(at_s=time.monotonic())  # what came at another rate is neither credit nor debt
             self._link, self._opening = link, None
             least = min(budgets_of(link).values(), default=0)
             self._meter.step_bytes = min(FINE_BYTES, least // _BUDGET_SHARE) if least else COARSE_BYTES
@@ -136,39 +142,32 @@ class Governor:
                 `TRANSFER_STOPPED`.
         """
         with self._changed:
-            while self.limits(priority):
-                if self._is_stopped:
-                    raise FleetError(Kind.UNAVAILABLE, "TRANSFER_STOPPED", "the satellite is stopping")
-                left = None if self._exempts(priority) else self._left()
-                wait_s = self._wait_s()
-                if left is not None and left < HEADER_BYTES + _LEAST_LEFT_BYTES:
-                    wait_s = _LONGEST_S  # others may yet give back some of what they were granted
-                if not wait_s:
-                    size = size_bytes or self._range(left)
-                    self._bucket = self._bucket.taken(size + HEADER_BYTES)
-                    self._reserved += size
-                    return Grant(self, size)
-                self._changed.wait(wait_s)
-            return Grant(self, 0)
+            left = self._await_turn(priority)
+            size = 0 if not self.limits(priority) else size_bytes or self._range(left)
+            self._pay(size + HEADER_BYTES)
+            self._reserved += size
+            return Grant(self, size)
 
-    def answered(self) -> None:
-        """Count the headers of an answer."""
-        self._meter.count(HEADER_BYTES)
+    def pay(self, priority: int, size_bytes: int) -> None:
+        """Pay for what came without leave, and wait as if it had been asked for.
 
-    def came(self, size_bytes: int, *, reserved: int) -> None:
-        """Count bytes that came, of which so many had been set aside."""
-        self._meter.count(size_bytes)
-        if reserved:
-            with self._changed:
-                self._reserved -= reserved
-
-    def give_back(self, size_bytes: int, *, reserved: int) -> None:
-        """Take back what a request was granted and did not bring; a negative number is what it brought beyond."""
+        Raises:
+            FleetError: as `grant`.
+        """
         with self._changed:
-            self._bucket = self._bucket.taken(-size_bytes)
-            self._reserved -= reserved
-            if reserved:
-                self._changed.notify_all()
+            self._pay(size_bytes)
+            self._await_turn(priority)
+
+    def came(self, size_bytes: int) -> None:
+        """Count bytes that nobody had to grant."""
+        self._meter.count(size_bytes)
+
+    def settle(self, granted: int, came: int) -> None:
+        """Put right what was granted by what came."""
+        with self._changed:
+            self._pay(came - granted)
+            self._reserved -= granted
+            self._changed.notify_all()
 
     def observe(self, *, answered_s: float, size_bytes: int, took_s: float) -> None:
         """Learn from a range how far away the source is, and how much of it comes in a second."""
@@ -179,8 +178,26 @@ class Governor:
 
     # With the lock held -----------------------------------------------------------------------------------
 
+    def _pay(self, size_bytes: int) -> None:
+        self._meter.count(size_bytes)
+        self._bucket = self._bucket.taken(size_bytes)
+
+    def _await_turn(self, priority: int) -> int | None:
+        """Wait until a request may be sent: `→ what budgets leave for it`, None for any number of bytes."""
+        while self.limits(priority):
+            if self._is_stopped:
+                raise FleetError(Kind.UNAVAILABLE, "TRANSFER_STOPPED", "the satellite is stopping")
+            left = None if self._exempts(priority) else self._left()
+            wait_s = self._wait_s()
+            if left is not None and left < HEADER_BYTES + _LEAST_LEFT_BYTES:
+                wait_s = _LONGEST_S  # others may yet give back some of what they were granted
+            if not wait_s:
+                return left
+            self._changed.wait(wait_s)
+        return None
+
     def _left(self) -> int | None:
-        """Say what budgets leave beside what is set aside, None where there are none; raise where nothing may come."""
+        """Say what budgets leave beside what is granted, None where there are none; raise where nothing may come."""
         at = self._now()
         budgets = self._budgets(at)
         found = refusal(self._opening_at(at), budgets, at=at, least_bytes=HEADER_BYTES + _LEAST_LEFT_BYTES)
@@ -214,5 +231,5 @@ class Governor:
         link, found = self._link, []
         for period, limit in budgets_of(link).items():
             begin, end = bounds(period, at, link.zone)
-            found.append(Budget(period, limit, self._meter.spent(begin), end))
+            found.append(Budget(period, limit, self._meter.spent(begin) - self._reserved, end))
         return tuple(found)

@@ -6,7 +6,7 @@ Nothing limited, a blob is one request, as without this. Limited, it is one for 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 
@@ -30,26 +30,25 @@ class GovernedUpstream:
 
     def manifest(self, repository: str, reference: str) -> RawManifest:
         """Fetch a manifest."""
-        with self._small() as grant:
+        with self._small() as count:
             manifest = self._upstream.manifest(repository, reference)
-            grant.count(len(manifest.raw))
+            count(len(manifest.raw))
         return manifest
 
     def referrers(self, repository: str, digest: Digest) -> list[Descriptor]:
         """List referrers."""
-        with self._small() as grant:
+        with self._small() as count:
             found = self._upstream.referrers(repository, digest)
-            grant.count(_DESCRIPTOR_BYTES * len(found))
+            count(_DESCRIPTOR_BYTES * len(found))
         return found
 
     @contextmanager
-    def _small(self) -> Iterator[Grant]:
-        """Ask for leave; whatever the answer is, its headers count."""
+    def _small(self) -> Iterator[Callable[[int], None]]:
+        """Ask for leave, and settle whatever the answer is; what is beyond it was no less needed."""
         grant = self._governor.grant(self._priority, _SMALL_BYTES)
         try:
-            yield grant
+            yield lambda size_bytes: self._governor.came(grant.count(size_bytes))
         finally:
-            self._governor.answered()
             grant.settle()
 
     @contextmanager
@@ -71,30 +70,27 @@ class GovernedUpstream:
             try:
                 with self._upstream.blob(repository, digest, offset=offset, size_bytes=asked) as chunks:
                     answered_s = time.monotonic() - began_s
-                    self._governor.answered()
-                    yield from self._counted(chunks, grant)
+                    came = yield from self._counted(chunks, grant)
             finally:
                 grant.settle()
-            came = grant.came_bytes
             goes_on = came == asked or (asked is None and self._governor.limits(self._priority))
             if came == asked:
                 self._governor.observe(answered_s=answered_s, size_bytes=came, took_s=time.monotonic() - began_s)
             offset, left = offset + came, None if left is None else left - came
 
-    def _counted(self, chunks: Iterator[bytes], grant: Grant) -> Iterator[bytes]:
-        """Pass on what comes. A request for everything ends early where a limit comes to hold meanwhile."""
-        for chunk in chunks:
-            grant.count(len(chunk))
-            yield chunk
-            if not grant.size_bytes and self._governor.limits(self._priority):
-                return
-            if grant.size_bytes:
-                self._ask_beyond(grant)
+    def _counted(self, chunks: Iterator[bytes], grant: Grant) -> Generator[bytes, None, int]:
+        """Pass on what comes: `→ bytes in all`. It ends early where a limit comes to hold on a request for everything.
 
-    def _ask_beyond(self, grant: Grant) -> None:
-        """Ask for leave for what a source sends beyond the range that it was asked for: it knows no ranges."""
-        beyond = grant.came_bytes - grant.size_bytes
-        if beyond > 0:
-            more = self._governor.grant(self._priority, beyond)
-            self._governor.give_back(0, reserved=more.size_bytes)
-            grant.size_bytes += more.size_bytes
+        A source that knows no ranges sends beyond what was granted: then it is read as fast as the link allows.
+        """
+        came = 0
+        for chunk in chunks:
+            came += len(chunk)
+            beyond = grant.count(len(chunk))
+            yield chunk
+            if beyond:
+                grant.settle()
+                self._governor.pay(self._priority, beyond)
+            if not grant.size_bytes and self._governor.limits(self._priority):
+                break
+        return came

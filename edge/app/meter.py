@@ -40,7 +40,7 @@ class Meter:
         self.step_bytes = COARSE_BYTES
 
     def count(self, size_bytes: int) -> None:
-        """Count bytes that came; journaled each second, and each `step_bytes`."""
+        """Count bytes, a negative number of them to take some back; journaled each second, and each `step_bytes`."""
         with self._lock:
             self._pending += size_bytes
             for since in self._sums:
