@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from edge.app.drift import Drift
@@ -118,8 +119,10 @@ class Executor:
             text = "the source is no longer part of desired state"
             raise FleetError(Kind.PRECONDITION, "SOURCE_UNKNOWN", text, subject=edition.source)
         upstream = self._sources.open(edition.source, source)
-        priority = max((one.priority for one in enforced.wanted if one.edition == edition), default=0)
-        return GovernedUpstream(upstream, self._governor, priority)
+        return GovernedUpstream(upstream, self._governor, partial(self._priority, edition))
+
+    def _priority(self, edition: Edition) -> int:
+        return max((one.priority for one in self.enforced.wanted if one.edition == edition), default=0)
 
     def publish(self, edition: Edition) -> None:
         """Bring and publish what was admitted.

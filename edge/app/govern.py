@@ -32,6 +32,10 @@ _BUDGET_SHARE = 500
 _LOOK_AGAIN = timedelta(hours=1)
 
 
+Priority = Callable[[], int]
+"""Of the artifact on whose behalf something is fetched, as it is now; asked only where it matters."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkStanding:
     """What the link allows now."""
@@ -120,17 +124,17 @@ class Governor:
             at = self._now()
             return LinkStanding(self._link, self._opening_at(at), self._budgets(at))
 
-    def limits(self, priority: int) -> bool:
+    def limits(self, priority: Priority) -> bool:
         """Say whether anything limits what is fetched on behalf of an artifact of this priority."""
         link = self._link
         has_times = bool(link.windows or budgets_of(link))
         return bool(link.rate_bytes_per_second) or (has_times and not self._exempts(priority))
 
-    def _exempts(self, priority: int) -> bool:
+    def _exempts(self, priority: Priority) -> bool:
         least = self._link.exempt_priority
-        return least is not None and priority >= least
+        return least is not None and priority() >= least
 
-    def grant(self, priority: int, size_bytes: int = 0) -> Grant:
+    def grant(self, priority: Priority, size_bytes: int = 0) -> Grant:
         """Wait until a request may be sent.
 
         Args:
@@ -148,7 +152,7 @@ class Governor:
             self._reserved += size
             return Grant(self, size)
 
-    def pay(self, priority: int, size_bytes: int) -> None:
+    def pay(self, priority: Priority, size_bytes: int) -> None:
         """Pay for what came without leave, and wait as if it had been asked for.
 
         Raises:
@@ -182,7 +186,7 @@ class Governor:
         self._meter.count(size_bytes)
         self._bucket = self._bucket.taken(size_bytes)
 
-    def _await_turn(self, priority: int) -> int | None:
+    def _await_turn(self, priority: Priority) -> int | None:
         """Wait until a request may be sent: `→ what budgets leave for it`, None for any number of bytes."""
         while self.limits(priority):
             if self._is_stopped:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 
-from edge.app.govern import Governor, Grant
+from edge.app.govern import Governor, Grant, Priority
 from edge.app.ports import Upstream
 from edge.domain.content import Descriptor, RawManifest
 from fleet.reference import Digest
@@ -23,7 +23,7 @@ _SMALL_BYTES = 4096
 class GovernedUpstream:
     """Implements `edge.app.ports.Upstream` over another one, on behalf of one artifact."""
 
-    def __init__(self, upstream: Upstream, governor: Governor, priority: int) -> None:
+    def __init__(self, upstream: Upstream, governor: Governor, priority: Priority) -> None:
         self._upstream = upstream
         self._governor = governor
         self._priority = priority

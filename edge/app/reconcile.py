@@ -95,11 +95,20 @@ class Reconciler:
 
     def enforce(self, enforced: Enforced) -> None:
         """Work towards another desired state from now on."""
+        before = {one.edition: one.priority for one in self._enforced.wanted}
+        self._lift({one.edition for one in enforced.wanted if one.priority != before.get(one.edition)})
         self._enforced = self._executor.enforced = enforced
         for edition in set(self._setbacks) - self._known(enforced):
             self._forget(edition)
         self._woken.set()
         self._changed()
+
+    def _lift(self, editions: set[Edition]) -> None:
+        """Try at once what waits for the link, of those whose priority is another now: it may be exempt."""
+        for edition in editions & self._setbacks.keys():
+            setback = self._setbacks[edition]
+            if setback.reason in WAITS:
+                self._setbacks[edition] = replace(setback, until=self._now())
 
     def poke(self) -> None:
         """Try at once what waits for something that may have come: the network, a credential."""

@@ -69,6 +69,11 @@ class Image:
         """What the artifact is called."""
         return f"{self.source}/{self.repository}:{self.tag}"
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many bytes each of its blobs has."""
+        return tuple(map(len, self.content.blobs.values()))
+
     def child(self, number: int) -> Image:
         """One manifest of an index, taken for an image of its own."""
         manifest = self.content.manifests[self.children[number]]

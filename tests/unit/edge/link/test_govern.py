@@ -73,6 +73,10 @@ class Ranged:
             yield content[at : at + CHUNK]
 
 
+def _lowest() -> int:
+    return 0
+
+
 class World:
     """A governor with a clock that the test turns."""
 
@@ -104,7 +108,7 @@ class World:
         raise AssertionError("it was not refused")
 
     def open(self, priority: int = 0) -> GovernedUpstream:
-        return GovernedUpstream(self.source, self.governor, priority)
+        return GovernedUpstream(self.source, self.governor, lambda: priority)
 
     def spent(self, period: Period) -> int:
         return next(one.spent_bytes for one in self.governor.standing().budgets if one.period is period)
@@ -144,9 +148,9 @@ def test_a_budget_lets_no_more_through_and_says_until_when() -> None:
 
 def test_what_another_request_may_give_back_is_waited_for() -> None:
     world = World(Link(day_budget_bytes=100_000))
-    first = world.governor.grant(0, 90_000)
+    first = world.governor.grant(_lowest, 90_000)
     second: list[int] = []
-    thread = threading.Thread(target=lambda: second.append(world.governor.grant(0, 10_000).size_bytes))
+    thread = threading.Thread(target=lambda: second.append(world.governor.grant(_lowest, 10_000).size_bytes))
     thread.start()
     first.count(1000)
     first.settle()
@@ -261,12 +265,12 @@ def test_a_journal_that_is_full_does_not_stop_the_count() -> None:
 def test_who_waits_for_the_rate_hears_of_a_stop_and_of_another_rate() -> None:
     for end in (Governor.stop, lambda governor: governor.obey(Link())):
         world = World(Link(rate_bytes_per_second=1000))
-        world.governor.grant(0, 1 << 30)
+        world.governor.grant(_lowest, 1 << 30)
         outcomes: list[object] = []
 
         def ask(world: World = world, outcomes: list[object] = outcomes) -> None:
             try:
-                outcomes.append(world.governor.grant(0, 1).size_bytes)
+                outcomes.append(world.governor.grant(_lowest, 1).size_bytes)
             except FleetError as error:
                 outcomes.append(error.reason)
 
