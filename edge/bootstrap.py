@@ -33,7 +33,8 @@ from edge.app.ports import Credential, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler
 from edge.app.replicate import Replicator
-from edge.app.status import Desk
+from edge.app.scrub import DEFAULT_BYTES_PER_S, ScrubRequest
+from edge.app.status import Desk, scrub_document
 from edge.domain.desired import Enforced, enforce
 from edge.domain.report import Row, State
 from edge.home import Home
@@ -49,7 +50,7 @@ STATUS_PAUSE_S = 0.25
 """Changes within this time are one writing of the status file."""
 STATUS_EVERY_S = 5.0
 STATUS_MOVING_S = 1.0
-"""How often it is written while an artifact is under way."""
+"""How often it is written while an artifact is under way, or a scrub reads."""
 REVOKED_CHECK_S = 3600.0
 UNKNOWN_CHECK_S = 5.0
 
@@ -285,6 +286,7 @@ class _Site:
             governor=self.governor,
         )
         self.governor.obey(enforced.link)
+        self.scrubbed = executor.scrubbed
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
         notes = _notes(self._journal)
         self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress, notes)
@@ -330,17 +332,30 @@ def _notes(journal: Journal) -> tuple[Row, ...]:
     return (Row(0, "journal", State.NONE, reason="JOURNAL_CORRUPT", text=text),)
 
 
+def _start_scrub(base: _Base, site: _Site) -> None:
+    """Take a request that `satellite scrub` left."""
+    asked = base.home.take_scrub_request()
+    if asked is not None:
+        with suppress(ValueError, TypeError, KeyError):  # whoever can write there is us; nonsense is nobody's request
+            rate = int(asked.get("bytes_per_s", DEFAULT_BYTES_PER_S))
+            site.reconciler.scrub(ScrubRequest(str(asked["id"])[:64], max(rate, 0)))
+
+
 async def _write_status(base: _Base, site: _Site, control: Control) -> None:
     while True:
+        _start_scrub(base, site)
         document = site.desk.document(
             link=control.status, identity=base.who.status(), clock=base.clock.read(), pid=os.getpid()
         )
+        scrub = site.scrubbed.state
+        document["scrub"] = scrub_document(scrub, site.reconciler.standing().site) if scrub else None
         try:
             await asyncio.to_thread(base.home.write_status, document)
         except OSError as error:  # a full disk: whoever serves goes on serving
             _log.warning("status.unwritten", detail=str(error))
         try:
-            async with asyncio.timeout(STATUS_MOVING_S if site.reconciler.is_moving else STATUS_EVERY_S):
+            is_moving = site.reconciler.is_moving or (scrub is not None and scrub.ended is None)
+            async with asyncio.timeout(STATUS_MOVING_S if is_moving else STATUS_EVERY_S):
                 await asyncio.sleep(STATUS_PAUSE_S)
                 await site.status_due.wait()
                 site.status_due.clear()

@@ -116,6 +116,31 @@ def status(
     raise typer.Exit(0 if document["running"] else 4)
 
 
+@app.command()
+def scrub(
+    data_dir: DataDir = None,
+    rate: Annotated[int, typer.Option(min=0, help="How fast to read, in MiB/s; 0 for no bound.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+) -> None:
+    """Read and hash all that this site serves, and fetch again what is damaged.
+
+    Exit codes: 0 all is sound, or is again; 1 something could not be repaired (yet); 4 no satellite runs here.
+    """
+    from edge.screen import show_scrub, show_scrubbing  # noqa: PLC0415 - rich is for people
+    from edge.scrub_command import follow, is_well  # noqa: PLC0415 - status needs none of it
+
+    home = Home(_settings(data_dir=data_dir).data_dir)
+    try:
+        done, lost = show_scrubbing(follow(home, bytes_per_s=rate << 20))
+    except FleetError as error:
+        raise typer.Exit(tell(error)) from error
+    if as_json:
+        print(json.dumps({**done, "lost": lost}, indent=2))
+    else:
+        show_scrub(done, lost)
+    raise typer.Exit(0 if is_well(done, lost) else 1)
+
+
 def main() -> None:
     """Run the program."""
     app()

@@ -56,6 +56,11 @@ class Home:
         """JSON for `satellite status`."""
         return self.directory / "status.json"
 
+    @property
+    def scrub_request(self) -> Path:
+        """JSON that asks the satellite to read and hash all that is published."""
+        return self.directory / "scrub.request"
+
     def make(self) -> None:
         """Make the directory where it is absent.
 
@@ -119,6 +124,20 @@ class Home:
     def write_status(self, document: Mapping[str, Any]) -> None:
         """Tell people at the site how it stands."""
         _write(self.status, json.dumps(document) + "\n")
+
+    def request_scrub(self, request: Mapping[str, Any]) -> None:
+        """Ask the satellite that runs here for a scrub: it looks for such a file every few seconds."""
+        _write(self.scrub_request, json.dumps(request) + "\n")
+
+    def take_scrub_request(self) -> dict[str, Any] | None:
+        """Take what was asked for, once; what is no request is dropped."""
+        try:
+            text = self.scrub_request.read_text()
+            self.scrub_request.unlink()
+            document = json.loads(text)
+        except (OSError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
 
     def read_status(self) -> dict[str, Any] | None:
         """Read how it stood when it was last written; None where nothing was."""

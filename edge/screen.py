@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +33,34 @@ def show_status(document: Mapping[str, Any]) -> None:
             console.print(Text(), _bars(coming))
     else:
         console.print("no artifacts are desired here", style="dim")
+
+
+def show_scrubbing(states: Iterable[tuple[Mapping[str, Any], list[str]]]) -> tuple[Mapping[str, Any], list[str]]:
+    """Draw a bar on standard error while a scrub reads and repairs: `→ the last state`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    last: tuple[Mapping[str, Any], list[str]] = ({}, [])
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("waiting", total=None)
+        for scrub, lost in states:
+            what = f"repairing {len(scrub['repairing'])}" if scrub["ended"] else "reading"
+            progress.update(task, description=what, total=scrub["total_bytes"], completed=scrub["done_bytes"])
+            last = scrub, lost
+    return last
+
+
+def show_scrub(scrub: Mapping[str, Any], lost: list[str]) -> None:
+    """Print what came of a scrub."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{scrub['contents']} blobs and manifests, {scrub['done_bytes'] / _MIB:.1f} MiB read")
+    for digest in scrub["damaged"]:
+        console.print(f"damaged: {digest}", style="red")
+    for name in scrub["lacking"]:
+        is_lost = any(one.startswith(f"{name}: ") for one in lost)
+        console.print(f"{'not repaired' if is_lost else 'repaired'}: {name}", style="red" if is_lost else "green")
+    for text in (*lost, *((f"{scrub['reason']}: {scrub['text']}",) if scrub["reason"] else ())):
+        console.print(text, style="red")
+    if not scrub["lacking"] and not scrub["reason"]:
+        console.print("all of it is sound", style="green")
 
 
 def _head(document: Mapping[str, Any]) -> list[tuple[str, Text]]:

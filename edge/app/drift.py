@@ -21,6 +21,7 @@ from edge.app.footprint import Footprint, sizes
 from edge.app.journal import EditionStore
 from edge.app.ports import SiteRegistry
 from edge.app.replicate import Replicator
+from edge.domain.admission import Dossier
 from edge.domain.plan import Edition
 from fleet.reference import Digest, hash_of
 
@@ -90,6 +91,10 @@ class Drift:
             dossier = self._editions.dossier(edition)
             if dossier is not None and not sizes(dossier, self._site().capabilities).keys().isdisjoint(digests):
                 yield edition
+
+    def manifests_of(self, dossier: Dossier) -> frozenset[Digest]:
+        """List the manifests that publishing a dossier puts."""
+        return self._replicator.footprint(dossier).manifests
 
     def _look_at(self, edition: Edition, scan: _Scan) -> None:
         dossier = self._editions.dossier(edition)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from edge.app.ports import SiteRegistry, Upstream
 from edge.app.progress import ProgressBoard
 from edge.app.purge import Purged
 from edge.app.replicate import Replicator
+from edge.app.scrub import Scrubber, ScrubBoard, ScrubRequest
 from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused
 from edge.domain.content import Platform
@@ -67,6 +70,9 @@ class Executor:
         self._progress = progress
         self._drift = Drift(site, editions, replicator)
         self._governor = governor
+        self._stop = threading.Event()
+        self.scrubbed = ScrubBoard()
+        self._scrubber = Scrubber(site, editions, self._drift, board=self.scrubbed, stop=self._stop)
         self._judged: dict[Edition, RuleVersions] = {}
 
     def judged_by(self, edition: Edition) -> RuleVersions:
@@ -258,6 +264,19 @@ class Executor:
         What is wanted and lacks something is to be published again; a tag of its own is put again here.
         """
         return self.repair(self._drift.lacking()) + self._mend_tags()
+
+    def scrub(self, request: ScrubRequest, *, at: datetime) -> list[Edition]:
+        """Read all that is published: `→ editions that lacked something`, now to be published again.
+
+        Raises:
+            FleetError: as `Scrubber.run`.
+        """
+        self.scrubbed.begin(request, at=at)
+        return self.repair(self._scrubber.run(request))
+
+    def stop(self) -> None:
+        """End a scrub soon."""
+        self._stop.set()
 
     def repair(self, lacking: Collection[Edition]) -> list[Edition]:
         """Have editions published again; one that only stands until its successor is complete stands on as it is."""

@@ -131,6 +131,9 @@ class SiteRegistry(Protocol):
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Say whether a blob is there in this repository."""
 
+    def read(self, repository: str, digest: Digest) -> AbstractContextManager[Iterator[bytes]]:
+        """Read a blob back over the API; nothing where it is absent."""
+
     def mount(self, repository: str, digest: Digest, *, origin: str) -> bool:
         """Try to take a blob over from repository `origin`; False where it has to be sent instead."""
 

@@ -20,6 +20,7 @@ import structlog
 from edge.app.execute import Executor
 from edge.app.journal import EditionStore
 from edge.app.purge import Purged
+from edge.app.scrub import ScrubRequest
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
@@ -37,7 +38,7 @@ MOST_IMAGES = 16
 DRIFT_SCAN = timedelta(minutes=10)
 _FIRST_SCAN = timedelta(seconds=2)
 _IDLE_S = 3600.0
-_SCAN, _CHECK, _PURGE = "scan", "check", "purge"
+_SCAN, _CHECK, _PURGE, _SCRUB = "scan", "check", "purge", "scrub"
 _PURGE_PAUSE = timedelta(seconds=1)
 """Several withdrawals in a row are one purge."""
 _SETTLED_S = 60.0
@@ -92,6 +93,7 @@ class Reconciler:
         self._foreign = 0
         self._scan_at = self._check_at = now() + _FIRST_SCAN
         self._purge_at: datetime | None = None
+        self._scrub_wanted: ScrubRequest | None = None
 
     def enforce(self, enforced: Enforced) -> None:
         """Work towards another desired state from now on."""
@@ -123,6 +125,11 @@ class Reconciler:
     def look(self) -> None:
         """Compare the registry with what should be there now, and not when it is due."""
         self._scan_at = self._check_at = self._now()
+        self._woken.set()
+
+    def scrub(self, request: ScrubRequest) -> None:
+        """Read and hash all that is published; of several requests at a time the last one counts."""
+        self._scrub_wanted = request
         self._woken.set()
 
     def standing(self) -> Standing:
@@ -162,6 +169,7 @@ class Reconciler:
                     except TimeoutError:
                         continue
         finally:
+            self._executor.stop()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     # Planning ---------------------------------------------------------------------------------------------
@@ -197,6 +205,9 @@ class Reconciler:
         elif self._check_at <= at and _CHECK not in self._running:
             # On a poor link something is always under way: what is missing is looked for beside it.
             self._launch(tasks, _CHECK, _CHECK, self._check())
+        if self._scrub_wanted and _SCRUB not in self._running:
+            wanted, self._scrub_wanted = self._scrub_wanted, None
+            self._launch(tasks, _SCRUB, _SCRUB, self._scrub(wanted))
         return [due for due in (self._scan_at, self._check_at, self._purge_at) if due and due > at]
 
     def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
@@ -331,6 +342,20 @@ class Reconciler:
             missing = []
         for edition in missing:
             _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
+
+    async def _scrub(self, request: ScrubRequest) -> None:
+        board = self._executor.scrubbed
+        try:
+            lacking = await self._in_thread(self._executor.scrub, request, at=self._now())
+        except FleetError as error:
+            _log.warning("scrub.failed", reason=error.reason, detail=error.detail)
+            board.change(reason=error.reason, text=error.public, ended=self._now())
+            return
+        for edition in lacking:
+            _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
+        board.change(ended=self._now())
+        if (state := board.state) is not None:
+            _log.info("scrub.done", contents=state.contents, size_bytes=state.done_bytes, damaged=len(state.damaged))
 
     async def _purge(self, *, idle_s: float) -> None:
         try:

@@ -14,7 +14,9 @@ from edge.app.journal import StateStore
 from edge.app.ports import SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Standing
+from edge.app.scrub import ScrubState
 from edge.domain.clock import Reading
+from edge.domain.plan import Site
 from edge.domain.progress import time_left
 from edge.domain.report import Report, Row, State, is_final, rows, summarize
 from fleet.errors import FleetError
@@ -120,6 +122,23 @@ class Desk:
             "artifacts": [_row(row) for row in artifacts],
             "problems": [_row(row) for row in (*problems, *self._notes)],
         }
+
+
+def scrub_document(state: ScrubState, site: Site) -> dict[str, Any]:
+    """Write down the newest scrub, with what is not repaired yet."""
+    return {
+        "id": state.id,
+        "began": _time(state.began),
+        "ended": _time(state.ended),
+        "done_bytes": state.done_bytes,
+        "total_bytes": state.total_bytes,
+        "contents": state.contents,
+        "damaged": list(state.damaged),
+        "lacking": sorted({one.name for one in state.lacking}),
+        "repairing": sorted({one.name for one in state.lacking if one not in site.published}),
+        "reason": state.reason or None,
+        "text": state.text or None,
+    }
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import IntEnum, unique
 
 from edge.domain.desired import Enforced
-from edge.domain.link import WAITS
 from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted
 from edge.domain.progress import Phase, Progress
 from fleet import resources

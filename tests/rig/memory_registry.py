@@ -89,6 +89,7 @@ class MemorySite:
     manifests: dict[Key, RawManifest] = field(default_factory=dict)
     by_tag: dict[Key, Digest] = field(default_factory=dict)
     blobs: set[Key] = field(default_factory=set)
+    contents: dict[Key, bytes] = field(default_factory=dict)
     uploads: dict[str, bytearray] = field(default_factory=dict)
     free: int | None = None
     disk: SiteDisk | None = None
@@ -110,11 +111,15 @@ class MemorySite:
     def has_blob(self, repository: str, digest: Digest) -> bool:
         return (repository, digest) in self.blobs
 
+    @contextmanager
+    def read(self, repository: str, digest: Digest) -> Iterator[Iterator[bytes]]:
+        yield iter((self.contents.get((repository, digest), b""),))
+
     def mount(self, repository: str, digest: Digest, *, origin: str) -> bool:
         if not self.has_blob(origin, digest):
             return False
         self._write()
-        self.blobs.add((repository, digest))
+        self._store(repository, digest, self.contents[origin, digest])
         return True
 
     def begin(self, repository: str) -> Upload:
@@ -148,14 +153,18 @@ class MemorySite:
     def put_blob(self, repository: str, digest: Digest, content: bytes | memoryview) -> None:
         self._write()
         assert digest_of(bytes(content)) == digest
-        self.blobs.add((repository, digest))
+        self._store(repository, digest, bytes(content))
 
     def finish(self, upload: Upload, digest: Digest) -> None:
         self._write()
         content = self.uploads.pop(upload.location)
         if digest_of(bytes(content)) != digest:
             raise FleetError(Kind.CORRUPT, "DIGEST_MISMATCH", "not what its digest says")
-        self.blobs.add((upload.location.rpartition("/")[0], digest))
+        self._store(upload.location.rpartition("/")[0], digest, bytes(content))
+
+    def _store(self, repository: str, digest: Digest, content: bytes) -> None:
+        self.blobs.add((repository, digest))
+        self.contents[repository, digest] = content
 
     def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
         self._write()

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
+
+from urllib3.exceptions import HTTPError
 
 from edge.adapters.oci.descriptors import ACCEPT
 from edge.adapters.oci.exchange import Answer, Carrier, Request, discard, failure, read_at_most
@@ -23,6 +26,7 @@ from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of, parse_digest
 
 _MANIFEST_LIMIT = 4 * 1024 * 1024
+_CHUNK = 256 * 1024
 _NOT_FOUND = 404
 _NOT_ALLOWED = 405
 _SPARE_BYTES = 1024 * 1024
@@ -119,6 +123,20 @@ class OciSite:
             return False
         self._expect(response, repository, {200})
         return True
+
+    @contextmanager
+    def read(self, repository: str, digest: Digest) -> Iterator[Iterator[bytes]]:
+        """Read a blob back; what breaks off ends early."""
+        response = self._ask("GET", repository, f"blobs/{digest}")
+        if response.status == _NOT_FOUND:
+            discard(response)
+            yield iter(())
+            return
+        self._expect(response, repository, {200})
+        try:
+            yield _body(response)
+        finally:
+            discard(response)
 
     def mount(self, repository: str, digest: Digest, *, origin: str) -> bool:
         """Try to take a blob over from repository `origin`."""
@@ -315,3 +333,9 @@ class OciSite:
             text = "the site's registry has no space left"
             raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=repository, detail=error.detail)
         raise error
+
+
+def _body(answer: Answer) -> Iterator[bytes]:
+    with suppress(HTTPError, OSError):
+        while chunk := answer.read(_CHUNK):
+            yield chunk

@@ -78,9 +78,7 @@ class OciUpstream:
             else:
                 discard(response)
 
-    def _from(
-        self, repository: str, digest: Digest, offset: int, size_bytes: int | None
-    ) -> tuple[Answer, int] | None:
+    def _from(self, repository: str, digest: Digest, offset: int, size_bytes: int | None) -> tuple[Answer, int] | None:
         """Ask for a blob from `offset`, or whole where the source cannot: `→ the answer, and where it begins`.
 
         None where only a part was asked for, and the blob ends before it.

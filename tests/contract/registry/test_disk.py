@@ -86,7 +86,8 @@ def test_what_it_reads_is_what_is_served(own: RunningSite, disk: SiteDisk) -> No
 
 def test_a_withdrawn_image_gives_its_bytes_back(own: RunningSite, disk: SiteDisk, files: Files) -> None:
     site, layer, shared = own.site, os.urandom(4 * MIB), os.urandom(2 * MIB)
-    replicator = Replicator(site, MemoryJournal(), MemoryJournal(), staging=MemoryJournal())
+    journal = MemoryJournal()
+    replicator = Replicator(site, journal, journal, staging=journal)
     site.put_blob("library/other", digest_of(shared), shared)
     push(site, "library/app", layer=b"so that the repository is there")
     before = files.used_bytes
@@ -132,7 +133,8 @@ def test_what_lost_its_link_by_hand_is_freed_and_comes_again(own: RunningSite, d
     site.put_blob("library/app", digest, content)
     shutil.rmtree(files.link("library/app", digest).parent)
     assert disk.litter() == {digest}
-    replicator = Replicator(site, MemoryJournal(), MemoryJournal(), staging=MemoryJournal())
+    journal = MemoryJournal()
+    replicator = Replicator(site, journal, journal, staging=journal)
     with replicator._transfer.turns_of({digest}):
         assert replicator.purge(idle_s=0).blobs == 0, "a transfer has it in hand"
     assert replicator.purge(idle_s=0) == Purged(1, MIB, 0)
