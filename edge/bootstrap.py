@@ -39,6 +39,7 @@ from edge.domain.desired import Enforced, enforce
 from edge.domain.report import Row, State
 from edge.home import Home
 from edge.identity import Identity, identity
+from edge.reserve import Reserve
 from edge.settings import Settings
 from fleet.bridge import Bridge
 from fleet.errors import FleetError
@@ -87,6 +88,7 @@ async def run(settings: Settings) -> int:
     stop = _stop_signals()
     with home.sole():
         home.ready.unlink(missing_ok=True)
+        Reserve(home.reserve).settle()
         journal = Journal.open(home.journal)
         try:
             await _run(settings, home, journal, stop)
@@ -286,7 +288,6 @@ class _Site:
             governor=self.governor,
         )
         self.governor.obey(enforced.link)
-        self.scrubbed = executor.scrubbed
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
         notes = _notes(self._journal)
         self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress, notes)
@@ -342,12 +343,14 @@ def _start_scrub(base: _Base, site: _Site) -> None:
 
 
 async def _write_status(base: _Base, site: _Site, control: Control) -> None:
+    reserve = Reserve(base.home.reserve)
     while True:
+        reserve.settle()
         _start_scrub(base, site)
         document = site.desk.document(
             link=control.status, identity=base.who.status(), clock=base.clock.read(), pid=os.getpid()
         )
-        scrub = site.scrubbed.state
+        scrub = site.reconciler.scrubbed.state
         document["scrub"] = scrub_document(scrub, site.reconciler.standing().site) if scrub else None
         try:
             await asyncio.to_thread(base.home.write_status, document)

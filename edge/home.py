@@ -57,6 +57,11 @@ class Home:
         return self.directory / "status.json"
 
     @property
+    def reserve(self) -> Path:
+        """Room that is given up when the disk is full."""
+        return self.directory / "reserve"
+
+    @property
     def scrub_request(self) -> Path:
         """JSON that asks the satellite to read and hash all that is published."""
         return self.directory / "scrub.request"

@@ -51,7 +51,7 @@ def show_scrubbing(states: Iterable[tuple[Mapping[str, Any], list[str]]]) -> tup
 def show_scrub(scrub: Mapping[str, Any], lost: list[str]) -> None:
     """Print what came of a scrub."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{scrub['contents']} blobs and manifests, {scrub['done_bytes'] / _MIB:.1f} MiB read")
+    console.print(f"{scrub['contents']} blobs and manifests, {_size(scrub['done_bytes'])} read")
     for digest in scrub["damaged"]:
         console.print(f"damaged: {digest}", style="red")
     for name in scrub["lacking"]:

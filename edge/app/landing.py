@@ -141,7 +141,6 @@ class Landing:
             self._upload = upload
             self._found(upload.offset)
         else:
-            self._check_room()
             self._hash = self._fresh_hash()
         self.is_begun = True
 
@@ -262,17 +261,6 @@ class Landing:
     def _forget(self) -> None:
         self._upload, self._hash = None, self._fresh_hash()
         self._log.upload_closed(self._repository, self._blob.digest)
-
-    def _check_room(self) -> None:
-        """Refuse before the first byte what cannot fit: a disk that runs full hurts everybody on it.
-
-        Zot and Distribution besides hold on to the space of a dropped upload until Go's garbage collector closes
-        its file (measured): up to two minutes.
-        """
-        room = self._site.room()
-        if room is not None and room < self._blob.size_bytes:
-            text = "the site's registry has no space left"
-            raise FleetError(Kind.UNAVAILABLE, "REGISTRY_FULL", text, subject=self._blob.digest)
 
     def _mismatch(self) -> FleetError:
         text = "the source's blob is not what its digest says"

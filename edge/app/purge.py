@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from edge.app.ports import SiteRegistry, TransferLog
 from edge.app.transfer import Transfer
 
+STALE_S = 3600.0
+"""An upload that nobody remembers may be a small one on its way: those are sent in one go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Purged:

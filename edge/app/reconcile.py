@@ -19,8 +19,8 @@ import structlog
 
 from edge.app.execute import Executor
 from edge.app.journal import EditionStore
-from edge.app.purge import Purged
-from edge.app.scrub import ScrubRequest
+from edge.app.purge import STALE_S, Purged
+from edge.app.scrub import ScrubBoard, ScrubRequest
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
@@ -43,8 +43,6 @@ _PURGE_PAUSE = timedelta(seconds=1)
 """Several withdrawals in a row are one purge."""
 _SETTLED_S = 60.0
 """What was written within this time may be half written."""
-_STALE_S = 3600.0
-"""An upload that nobody remembers may be a small one on its way: those are sent in one go."""
 _IMAGE, _WRITE = "image", "write"
 """Lanes: so many images at a time, and one that writes."""
 
@@ -127,9 +125,21 @@ class Reconciler:
         self._scan_at = self._check_at = self._now()
         self._woken.set()
 
+    @property
+    def scrubbed(self) -> ScrubBoard:
+        """Where it is told how far a scrub is."""
+        return self._executor.scrubbed
+
     def scrub(self, request: ScrubRequest) -> None:
         """Read and hash all that is published; of several requests at a time the last one counts."""
         self._scrub_wanted = request
+        self._woken.set()
+
+    def _retry(self, reason: str) -> None:
+        """Try at once what failed for a reason that may be over."""
+        for edition, setback in self._setbacks.items():
+            if setback.reason == reason and setback.rules is None:
+                self._setbacks[edition] = replace(setback, until=self._now())
         self._woken.set()
 
     def standing(self) -> Standing:
@@ -199,7 +209,7 @@ class Reconciler:
         """Start what keeps the registry in order, where it is due: `→ when the rest will be`."""
         if self._purge_at and self._purge_at <= at and self._may_write():
             self._purge_at = None
-            self._launch(tasks, _PURGE, _WRITE, self._purge(idle_s=_STALE_S))
+            self._launch(tasks, _PURGE, _WRITE, self._purge(idle_s=STALE_S))
         if self._scan_at <= at and not self._running:
             self._launch(tasks, _SCAN, _WRITE, self._scan())
         elif self._check_at <= at and _CHECK not in self._running:
@@ -317,7 +327,7 @@ class Reconciler:
         except FleetError as error:
             _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
         await self._find_missing()
-        await self._purge(idle_s=_STALE_S)
+        await self._purge(idle_s=STALE_S)
 
     async def _check(self) -> None:
         """Look for what is missing alone, beside whatever is under way."""
@@ -344,7 +354,7 @@ class Reconciler:
             _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
 
     async def _scrub(self, request: ScrubRequest) -> None:
-        board = self._executor.scrubbed
+        board = self.scrubbed
         try:
             lacking = await self._in_thread(self._executor.scrub, request, at=self._now())
         except FleetError as error:
@@ -363,6 +373,7 @@ class Reconciler:
         except FleetError as error:
             _log.warning("purge.failed", reason=error.reason, detail=error.detail)
             return
+        self._retry("REGISTRY_FULL")
         if purged != Purged():
             _log.info("registry.purged", blobs=purged.blobs, size_bytes=purged.size_bytes, uploads=purged.uploads)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from edge.app.footprint import Footprint, footprint
 from edge.app.ports import IntentLog, SiteRegistry, Staging, TransferLog, Upstream
 from edge.app.publish import Publisher
-from edge.app.purge import Purged, Purger
+from edge.app.purge import STALE_S, Purged, Purger
 from edge.app.transfer import Progress, Transfer, Untold
 from edge.app.withdraw import Foreign, Withdrawer
 from edge.domain.admission import Admission, Dossier
@@ -53,7 +53,7 @@ class Replicator:
     ) -> None:
         self._site = site
         self._log = log
-        self._transfer = Transfer(site, log, staging, progress=progress or Untold())
+        self._transfer = Transfer(site, log, staging, progress=progress or Untold(), clear=self._clear)
         self._publisher = Publisher(site, intents)
         self._withdrawer = Withdrawer(site, intents, log)
         self._purger = Purger(site, log, self._transfer)
@@ -143,6 +143,10 @@ class Replicator:
         """Free what the registry keeps and nobody needs, where its disk is ours."""
         with self._writing:
             return self._purger.run(idle_s=idle_s)
+
+    def _clear(self) -> None:
+        """Free what can be freed, since something does not fit."""
+        self.purge(idle_s=STALE_S)
 
     @contextmanager
     def _removing(self) -> Iterator[None]:

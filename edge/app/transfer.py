@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
 from edge.app.landing import Landing
 from edge.app.ports import SiteRegistry, Staging, TransferLog, Upstream
+from edge.app.room import Room
 from edge.app.segment import Segment
 from edge.app.workers import Task, Workers, Yields
 from edge.domain.admission import Dossier
@@ -59,13 +60,23 @@ class Transfer:
         log: remembers uploads, and which repository has which blob.
         staging: keeps what is in memory for the case that we are killed.
         progress: called from the moving threads.
+        clear: frees what nobody needs at the site, when something does not fit.
     """
 
-    def __init__(self, site: SiteRegistry, log: TransferLog, staging: Staging, *, progress: Progress) -> None:
+    def __init__(
+        self,
+        site: SiteRegistry,
+        log: TransferLog,
+        staging: Staging,
+        *,
+        progress: Progress,
+        clear: Callable[[], None] = lambda: None,
+    ) -> None:
         self._site = site
         self._log = log
         self._staging = staging
         self._progress = progress
+        self._room = Room(site.room, clear)
         self._stop = threading.Event()
         self._workers = Workers()
         self._own = threading.local()
@@ -87,7 +98,22 @@ class Transfer:
             FleetError: the first failure, when the others of this artifact have come to an end; what came, stays.
         """
         tasks = [self._task(upstream, dossier, blob) for blob in dossier.blobs]
-        self._workers.run(urgency, dossier.source, tasks)
+        most = {blob.digest: blob.size_bytes for blob in dossier.blobs}
+        with self._room.claimed(most, partial(self._to_come, dossier)):
+            self._workers.run(urgency, dossier.source, tasks)
+
+    def _to_come(self, dossier: Dossier) -> dict[Digest, int]:
+        """Say how many bytes of which blobs the registry's disk has to take for an image."""
+        return {
+            blob.digest: blob.size_bytes - self._begun_bytes(dossier.local_repository, blob.digest)
+            for blob in dossier.blobs
+            if not self._site.has_blob(dossier.local_repository, blob.digest) and not self._log.blob_origin(blob.digest)
+        }
+
+    def _begun_bytes(self, repository: str, digest: Digest) -> int:
+        location = self._log.upload(repository, digest)
+        upload = self._site.resume(location) if location else None
+        return upload.offset if upload else 0
 
     def missing(self, repository: str, blobs: Iterable[Descriptor]) -> list[Digest]:
         """Ask the site which of these blobs it does not have."""
@@ -101,15 +127,24 @@ class Transfer:
 
     def _task(self, upstream: Upstream, dossier: Dossier, blob: Descriptor) -> Task:
         repository = dossier.local_repository
+
+        def came(size_bytes: int) -> None:
+            self._progress.came(dossier.name, size_bytes)
+            self._room.came(blob.digest, size_bytes)
+
+        def lost(size_bytes: int) -> None:
+            self._progress.lost(dossier.name, size_bytes)
+            self._room.came(blob.digest, -size_bytes)
+
         landing = Landing(
             self._site,
             self._log,
             repository,
             blob,
             stop=self._stop,
-            came=partial(self._progress.came, dossier.name),
+            came=came,
             found=partial(self._progress.found, dossier.name),
-            lost=partial(self._progress.lost, dossier.name),
+            lost=lost,
         )
 
         def bring(yields: Yields) -> bool:
@@ -118,6 +153,7 @@ class Transfer:
                     self._progress.found(dossier.name, blob.size_bytes)
                 elif not landing.bring(upstream, dossier.repository, self._segment(), yields):
                     return False
+            self._room.settled(blob.digest)
             self._log.blob_stored(repository, blob.digest)
             return True
 

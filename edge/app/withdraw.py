@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from edge.app.footprint import Footprint
-from edge.app.ports import IntentLog, SiteRegistry, TransferLog
+from edge.app.ports import IntentLog, SiteRegistry, TransferLog, Upload
 from edge.app.preserve import LEAVING, NOTHING, Keeps, forget, preserved, set_aside
 from edge.domain.admission import Dossier
 from edge.domain.content import Image, read_manifest
@@ -46,9 +46,17 @@ class Withdrawer:
         order = [dossier.root.digest, *(child.manifest.digest for child in reversed(dossier.children))]
         manifests = dict.fromkeys(one for one in order if one in going.manifests)
         self._delete(repository, [*manifests, *sorted(going.manifests - manifests.keys())], held.manifests)
+        self._cancel(repository, going.blobs - held.blobs)
         bare = [one.manifest for one in dossier.children if one.manifest.digest in held.blobs]
         with set_aside(self._site, repository, bare):
             self._unlink(repository, going.blobs - held.blobs)
+
+    def _cancel(self, repository: str, blobs: Collection[Digest]) -> None:
+        """Drop what came of blobs that are not to come any more."""
+        for one in self._log.open_uploads():
+            if one.repository == repository and one.digest in blobs:
+                self._site.cancel(self._site.resume(one.location) or Upload(one.location, 0))
+                self._log.upload_closed(repository, one.digest)
 
     def untag(self, repository: str, tags: Mapping[str, Digest], *, keeps: Keeps) -> None:
         """Remove tags that still stand for what they are thought to; one that was moved since is another's.

@@ -24,7 +24,6 @@ from edge.app.ports import SiteRegistry, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler, Standing
 from edge.app.replicate import Replicator
-from edge.app.scrub import ScrubBoard
 from edge.domain.desired import enforce
 from edge.domain.holding import HeldScope, Holding, Resource
 from edge.domain.plan import Edition
@@ -99,7 +98,6 @@ class LocalSite:
     registry: SupervisedRegistry
     reconciler: Reconciler
     changed: asyncio.Event
-    scrubbed: ScrubBoard
     http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
     def want(self, *parts: Resource, scope: str = "fleet") -> None:
@@ -194,7 +192,7 @@ async def local_site(
         await registry.open_public()
         loop = asyncio.create_task(reconciler.run())
         try:
-            site = LocalSite(journal, registry, reconciler, changed, executor.scrubbed)
+            site = LocalSite(journal, registry, reconciler, changed)
             yield site
             site.http.clear()
         finally:

@@ -104,6 +104,10 @@ class Vertical:
         )
         return name
 
+    def unassign(self, artifact: str, scope: str) -> None:
+        """Make an artifact no longer desired in a scope."""
+        self.change(pb.Change(delete=pb.Deletion(assignment=pb.Assignment(artifact=artifact, scope=scope))))
+
     def put_policy(self, name: str, images: Sequence[str] = ("**",)) -> None:
         """Write a policy that wants the key's bundle."""
         authority = resource.Authority(

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,10 @@ def told(fleet: Vertical, site: str) -> set[str]:
     return {one.reason for one in fleet.status(site).report.exceptions}
 
 
+def row(site: Satellite, artifact: str) -> dict[str, Any]:
+    return next(one for one in site.status()["artifacts"] if one["name"] == artifact)
+
+
 def stands(site: Satellite, artifact: str, state: tuple[str, str]) -> bool:
     return site.states().get(artifact) == state
 
@@ -96,3 +101,61 @@ def test_a_disk_that_runs_full_under_way_stops_nothing_for_good(fleet: Vertical,
             site.await_that(lambda: site.states()[artifact][0] == "published", "the large one comes", within_s=AGAIN_S)
             assert site.pull(first.repository, first.digest)[0] == 200
             until(lambda: fleet.is_converged(name), "Ground Control hears that all is well")
+
+
+def test_images_that_fit_alone_and_not_together_come_one_after_the_other(
+    fleet: Vertical, kind: str, disk: Path
+) -> None:
+    name = f"together-{kind}"
+    slow, other = (fleet.push(f"{kind}/{one}", layers=(os.urandom(LARGE),)) for one in ("slow", "other"))
+    small = fleet.push(f"{kind}/beside")
+    with cutting_proxy(fleet.central.url) as link:
+        host = link.url.removeprefix("http://")
+        fleet.add_source(f"together-{kind}", host)
+        with fleet.satellite(name, kind, hosts=[host], directory=disk) as site:
+            before, link.bytes_per_s = link.received, SLOW
+            ballast = fill(disk, but=LARGE + LARGE // 2)
+            first = fleet.assign(slow, f"satellite/{name}", source=f"together-{kind}")
+            site.await_that(lambda: link.received - before > LARGE // 8, "some of the layer")
+            link.bytes_per_s = SLOW // 8
+            second = fleet.assign(other, f"satellite/{name}")
+            site.await_that(lambda: stands(site, second, ("failed", "REGISTRY_FULL")), "it does not fit beside")
+            assert "MiB more" in row(site, second)["text"]
+            site.await_published(fleet.assign(small, f"satellite/{name}"))
+            assert site.states()[first][0] == "waiting", "it goes on"
+            link.bytes_per_s = 0
+            site.await_published(first)
+            assert site.states()[second] == ("failed", "REGISTRY_FULL")
+            ballast.unlink()
+            site.await_published(second)
+
+
+def test_what_is_no_longer_wanted_makes_room_for_what_is(fleet: Vertical, kind: str, disk: Path) -> None:
+    name = f"swap-{kind}"
+    old, new = (fleet.push(f"{kind}/{one}", layers=(os.urandom(LARGE),)) for one in ("old", "new"))
+    with fleet.satellite(name, kind, directory=disk) as site:
+        gone = fleet.assign(old, f"satellite/{name}")
+        site.await_published(gone)
+        fill(disk, but=LARGE // 2)
+        wanted = fleet.assign(new, f"satellite/{name}")
+        site.await_that(lambda: stands(site, wanted, ("failed", "REGISTRY_FULL")), "it does not fit")
+        assert site.pull(old.repository, "1")[0] == 200, "what is desired is never evicted"
+        fleet.unassign(gone, f"satellite/{name}")
+        site.await_published(wanted)
+        assert site.pull(old.repository, "1")[0] == 404
+
+
+def test_a_site_restarts_on_a_full_disk_and_serves_what_it_had(fleet: Vertical, kind: str, disk: Path) -> None:
+    name = f"restart-{kind}"
+    kept, later = fleet.push(f"{kind}/still"), fleet.push(f"{kind}/afterwards", layers=(os.urandom(2 << 20),))
+    with fleet.satellite(name, kind, directory=disk) as site:
+        site.await_published(fleet.assign(kept, f"satellite/{name}"))
+        site.kill()
+        ballast = fill(disk)
+        site.start()
+        assert site.pull(kept.repository, "1")[0] == 200
+        next_one = fleet.assign(later, f"satellite/{name}")
+        site.await_that(lambda: stands(site, next_one, ("failed", "REGISTRY_FULL")), "it says why nothing comes")
+        assert site.pull(kept.repository, "1")[0] == 200
+        ballast.unlink()
+        site.await_published(next_one)

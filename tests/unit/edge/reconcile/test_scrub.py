@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
 async def scrubbed(site: LocalSite, *, bytes_per_s: int = 0) -> ScrubState:
     """Let a site scrub, and wait until it has read everything."""
-    board, request = site.scrubbed, secrets.token_hex(4)
+    board, request = site.reconciler.scrubbed, secrets.token_hex(4)
     site.reconciler.scrub(ScrubRequest(request, bytes_per_s))
     await site.until(lambda: (state := board.state) and state.id == request and state.ended, "a scrub")
     assert board.state is not None
