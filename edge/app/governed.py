@@ -53,14 +53,28 @@ class GovernedUpstream:
 
     @contextmanager
     def blob(
-        self, repository: str, digest: Digest, *, offset: int = 0, size_bytes: int | None = None
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
     ) -> Iterator[Iterator[bytes]]:
-        """Stream a blob from `offset`."""
-        with closing(self._chunks(repository, digest, offset, size_bytes)) as chunks:
+        """Stream a blob from `offset`; what the source sends from before there is paid for, too."""
+
+        def paid(size: int) -> None:
+            self._governor.pay(self._priority, size)
+            if dropped:
+                dropped(size)
+
+        with closing(self._chunks(repository, digest, offset, size_bytes, paid)) as chunks:
             first = next(chunks, None)  # who may not begin hears so before anything is opened for what comes
             yield chain(() if first is None else (first,), chunks)
 
-    def _chunks(self, repository: str, digest: Digest, offset: int, left: int | None) -> Generator[bytes, None, None]:
+    def _chunks(
+        self, repository: str, digest: Digest, offset: int, left: int | None, dropped: Callable[[int], None]
+    ) -> Generator[bytes, None, None]:
         """Send one request after another until one brings less than it asked for."""
         goes_on = True
         while goes_on and left != 0:
@@ -68,7 +82,8 @@ class GovernedUpstream:
             asked = min(filter(None, (grant.size_bytes, left)), default=None)
             began_s = time.monotonic()
             try:
-                with self._upstream.blob(repository, digest, offset=offset, size_bytes=asked) as chunks:
+                ask = self._upstream.blob(repository, digest, offset=offset, size_bytes=asked, dropped=dropped)
+                with ask as chunks:
                     answered_s = time.monotonic() - began_s
                     came = yield from self._counted(chunks, grant)
             finally:

@@ -39,7 +39,7 @@ class SlowSource:
 
     def layers_come(self, image: Image) -> bool:
         row = self.row(image)
-        return 0 < row.get("done_bytes", 0) < row["total_bytes"]
+        return 0 < int(row.get("done_bytes", 0)) < int(row["total_bytes"])
 
     def row(self, image: Image) -> dict[str, Any]:
         """What `satellite status` says of an image; empty where it does not know it."""

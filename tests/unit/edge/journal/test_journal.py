@@ -56,7 +56,8 @@ def test_the_site_is_read_again_after_a_write_and_only_then(path: Path) -> None:
     before = editions.site()
     assert editions.site() is before
     editions.publish(EDITION, "1")
-    assert (before.published, editions.site().published) == (frozenset(), {EDITION})
+    assert not before.published
+    assert editions.site().published == {EDITION}
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, -1])

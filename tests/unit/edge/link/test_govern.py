@@ -60,9 +60,17 @@ class Ranged:
 
     @contextmanager
     def blob(
-        self, repository: str, digest: Digest, *, offset: int = 0, size_bytes: int | None = None
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        dropped: Callable[[int], None] | None = None,
     ) -> Iterator[Iterator[bytes]]:
         self.requests.append((offset, size_bytes))
+        if offset and not self.knows_ranges and dropped:
+            dropped(offset)
         content = BLOB[offset:] if size_bytes is None or not self.knows_ranges else BLOB[offset : offset + size_bytes]
         yield self._chunks(content)
 
@@ -279,3 +287,10 @@ def test_who_waits_for_the_rate_hears_of_a_stop_and_of_another_rate() -> None:
         end(world.governor)
         thread.join(10)
         assert outcomes in (["TRANSFER_STOPPED"], [0])
+
+
+def test_what_a_source_without_ranges_sends_once_more_is_paid_for() -> None:
+    world = World(Link(day_budget_bytes=10 * len(BLOB)))
+    world.source.knows_ranges = False
+    assert world.read(offset=len(BLOB) // 2) == BLOB[len(BLOB) // 2 :]
+    assert world.spent(Period.DAY) >= len(BLOB)
