@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_NAMES = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+
 
 def private_tls(directory: Path) -> tuple[ssl.SSLContext, str]:
-    """Make what a server at 127.0.0.1 needs: `→ its context, and the PEM to verify it by`."""
+    """Make what a server at 127.0.0.1, or localhost, needs: `→ its context, and the PEM to verify it by`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a private registry")])
     now = datetime.now(UTC)
@@ -26,7 +28,7 @@ def private_tls(directory: Path) -> tuple[ssl.SSLContext, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

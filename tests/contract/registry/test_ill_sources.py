@@ -6,9 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from edge.adapters.mirrors import Mirrored
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import parse_endpoint
 from edge.adapters.oci.failures import SOURCE
@@ -144,3 +146,43 @@ def test_a_token_that_ends_while_a_layer_comes_is_replaced_and_the_layer_goes_on
             assert link.received - begun < 7 * MIB
             assert len(realm.ends) >= 2
     assert rig.head(repository, "v1") == image.digest
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Iterator[tuple[Central, Central]]:
+    """A source and its mirror: two registries with the same content."""
+    with running_central(tmp_path / "own") as own:
+        (tmp_path / "mirror").mkdir()
+        (tmp_path / "mirror" / "data").symlink_to(own.directory / "data")
+        with running_central(tmp_path / "mirror") as mirror:
+            yield own, mirror
+
+
+def test_a_source_that_goes_away_in_mid_layer_is_replaced_by_its_mirror_and_comes_back(
+    rig: Rig, twins: tuple[Central, Central], repository: str
+) -> None:
+    own, mirror = twins
+    layers = [os.urandom(6 * MIB) for _ in range(3)]
+    images = [own.push_image(f"{repository}-{number}", "v1", layers=(layer,)) for number, layer in enumerate(layers)]
+    with cutting_proxy(own.url) as link, cutting_proxy(mirror.url) as other:
+        is_away = False
+        link.loses = lambda: is_away or link.received > 2 * MIB
+        clock = [0.0]
+        upstream = Mirrored([reader(link.url), reader(other.url)], monotonic=lambda: clock[0])
+
+        def bring(number: int) -> None:
+            place = f"{repository}-{number}"
+            rig.publish(admission(upstream, place, images[number], "v1"), upstream)
+            assert rig.head(place, "v1") == images[number].digest
+
+        bring(0)
+        assert 2 * MIB <= link.received < 3 * MIB
+        assert link.received + other.received < 6.5 * MIB
+        is_away, from_mirror = True, other.received
+        bring(1)
+        assert other.received > from_mirror + 6 * MIB
+        is_away, from_mirror, clock[0] = False, other.received, 3600.0
+        link.loses = lambda: False
+        upstream.manifest(f"{repository}-2", "v1")  # one request finds out; others would not wait for it
+        bring(2)
+        assert other.received == from_mirror

@@ -12,7 +12,7 @@ from edge.adapters.oci.endpoint import parse_endpoint
 from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.footprint import Footprint
-from edge.app.ports import Credential
+from edge.app.ports import Credential, Upstream
 from edge.app.replicate import Replicator
 from edge.app.transfer import Untold
 from edge.domain.admission import Admission
@@ -42,7 +42,7 @@ class Rig:
         self.replicator = Replicator(self.site.site, self.journal, self.journal, staging=self.journal)
         return self.replicator
 
-    def publish(self, admitted: Admission, upstream: OciUpstream) -> None:
+    def publish(self, admitted: Admission, upstream: Upstream) -> None:
         self.replicator.replicate(admitted, upstream, lambda same: same)
 
     def withdraw(self, admitted: Admission, *held: Admission) -> None:

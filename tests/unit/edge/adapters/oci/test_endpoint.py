@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.adapters.oci.auth import basic
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import Origin, parse_endpoint
 from edge.adapters.oci.failures import SOURCE, parse_wait
@@ -79,6 +80,27 @@ def test_a_redirect_from_https_to_plain_http_is_not_followed(
                 reader.manifest("a/b", "v1")
     assert caught.value.reason == "SOURCE_REDIRECTS"
     assert plain.asked == []
+
+
+def test_a_token_realm_elsewhere_over_tls_gets_the_credential_and_the_registry_only_the_token(
+    certificate: tuple[ssl.SSLContext, str],
+) -> None:
+    context, pem = certificate
+    login = Credential("puller", "secret")
+    with http_source(lambda _: Answer(200, b'{"token": "granted"}'), tls=context) as realm:
+
+        def script(asked: Asked) -> Answer:
+            if asked.authorization == "Bearer granted":
+                return Answer(200, b"{}")
+            elsewhere = realm.url.replace("127.0.0.1", "localhost")
+            return Answer(401, headers={"WWW-Authenticate": f'Bearer realm="{elsewhere}/token",service="s"'})
+
+        with http_source(script, tls=context) as source:
+            endpoint = parse_endpoint(source.url, ca_pem=pem)
+            reader = OciUpstream(Client(endpoint, voice=SOURCE, credential=lambda _: login))
+            assert reader.manifest("a/b", "v1").raw == b"{}"
+    assert [asked.authorization for asked in realm.asked] == [basic(login)]
+    assert [asked.authorization for asked in source.asked] == [None, "Bearer granted"]
 
 
 def test_a_private_registry_may_redirect_to_a_store_of_its_own_authority_without_the_secret(
