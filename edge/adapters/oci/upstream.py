@@ -20,7 +20,7 @@ from fleet.reference import Digest, digest_of
 
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 _SCHEMA1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{suffix}" for suffix in ("json", "prettyjws"))
-_PART = re.compile(r"bytes (\d{1,18})-")
+_PART = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\Z")
 _MAX_PAGES = 16
 _MAX_REFERRERS = 1000
 
@@ -70,7 +70,10 @@ class OciUpstream:
             return
         response, start = found
         try:
-            chunks = _chunks(response, _name(repository, digest))
+            subject = _name(repository, digest)
+            chunks = _chunks(response, subject)
+            if size_bytes is None:
+                chunks = _whole(chunks, response, subject)
             yield _dropping(chunks, offset - start, dropped) if start < offset else chunks
         finally:
             if response.length_remaining:
@@ -161,6 +164,14 @@ def _chunks(response: Answer, subject: str) -> Iterator[bytes]:
             yield chunk
     except (HTTPError, OSError) as error:
         raise _cut(subject, str(error)) from error
+
+
+def _whole(chunks: Iterator[bytes], response: Answer, subject: str) -> Iterator[bytes]:
+    """Call it a cut where an answer ends before the blob does: sources may give a part less than what was asked for."""
+    yield from chunks
+    part = _PART.match(response.headers.get("Content-Range", ""))
+    if part and part[3] != "*" and int(part[2]) + 1 < int(part[3]):
+        raise _cut(subject, "the source gave a part of what was asked for")
 
 
 def _beginning(response: Answer) -> int | None:

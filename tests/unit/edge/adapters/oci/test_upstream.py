@@ -344,6 +344,13 @@ def test_a_source_that_does_not_go_on_where_asked_is_read_from_before_there(
     assert blob_from(script, 4) == b"456789"
 
 
+def test_a_part_that_ends_early_is_a_cut_and_not_the_end(blob_from: Callable[[Script, int], bytes]) -> None:
+    with pytest.raises(FleetError) as caught:
+        blob_from(lambda _: part(4, end=6), 4)
+    assert caught.value.reason == "SOURCE_CUT"
+    assert blob_from(lambda _: part(4), 4) == b"456789"
+
+
 def test_a_part_that_nobody_asked_for_is_not_taken_for_the_whole(blob_from: Callable[[Script, int], bytes]) -> None:
     for offset in (0, 4):
         with pytest.raises(FleetError) as caught:
