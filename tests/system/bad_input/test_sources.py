@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,6 +210,32 @@ def test_every_ailment_of_a_source_has_its_reason_holds_up_nobody_and_passes(
             script.is_well = True
             site.await_published(*reasons)
             assert site.pull(beside.repository, "1")[0] == 200
+
+
+def test_a_source_that_never_answers_holds_up_nobody(fleet: Vertical, central: Central, kind: str) -> None:
+    name = f"hangs-{kind}"
+    images = [fleet.push(f"{kind}/hung-{n}", layers=tuple(os.urandom(LARGE) for _ in range(4))) for n in range(5)]
+    layers = {layer for image in images for layer in image.layers}
+    answers, hung = threading.Event(), threading.Semaphore(0)
+
+    def script(asked: Asked) -> Answer:
+        if asked.path.rpartition("/")[2] in layers:
+            hung.release()
+            assert answers.wait(60)
+        return relay(asked)
+
+    relay = IllSource(central, set())
+    with http_source(script) as source:
+        fleet.add_source(name, source.host)
+        with fleet.satellite(name, kind, hosts=[source.host]) as site:
+            try:
+                waiting = [fleet.assign(image, f"satellite/{name}", source=name) for image in images]
+                assert hung.acquire(timeout=30)
+                beside = [fleet.push(f"{kind}/beside-hung-{n}", layers=(os.urandom(LARGE),)) for n in range(2)]
+                site.await_published(*(fleet.assign(image, f"satellite/{name}") for image in beside))
+            finally:
+                answers.set()
+            site.await_published(*waiting)
 
 
 def test_a_password_that_is_replaced_under_way_is_picked_up_without_a_failure(
