@@ -221,14 +221,18 @@ class Reconciler:
         return [due for due in (self._scan_at, self._check_at, self._purge_at) if due and due > at]
 
     def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
-        """Say whether one more can run: an image more than usual, where it is more urgent than all that are running."""
+        """Say whether one more can run: more than usual, where it is more urgent than all that are running.
+
+        Or where its source has none running: one that stands still does not keep the others waiting.
+        """
         if isinstance(action, Retag | Withdraw):
             return self._may_write()
-        running = [priorities.get(one, 0) for one, task in self._running.items() if task.get_name() == _IMAGE]
-        bound = min(self._enforced.concurrent_images or DEFAULT_IMAGES, MOST_IMAGES)
-        return len(running) < bound or (
-            len(running) < MOST_IMAGES and priorities.get(action.edition, 0) > max(running, default=0)
-        )
+        running = [one for one, task in self._running.items() if task.get_name() == _IMAGE and isinstance(one, Edition)]
+        if len(running) < min(self._enforced.concurrent_images or DEFAULT_IMAGES, MOST_IMAGES):
+            return True
+        is_urgent = priorities.get(action.edition, 0) > max(priorities.get(one, 0) for one in running)
+        is_alone = all(one.source != action.edition.source for one in running)
+        return len(running) < MOST_IMAGES and (is_urgent or is_alone)
 
     def _may_write(self) -> bool:
         return all(task.get_name() != _WRITE for task in self._running.values())

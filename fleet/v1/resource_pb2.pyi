@@ -635,7 +635,9 @@ class ConfigurationSpec(_message.Message):
     CONCURRENT_IMAGES_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
     concurrent_images: _builtins.int
-    """Images replicated at the same time: 1 to 16. Zero: the scope says nothing of it."""
+    """Images replicated at the same time: 1 to 16; more urgent ones, and the first of a source that has none under way,
+    come on top, 16 in all at the most. Zero: the scope says nothing of it.
+    """
     @_builtins.property
     def link(self) -> Global___LinkSpec:
         """What may be fetched over the link to the sources. Absent: the scope says nothing of it. Present and empty: all of
