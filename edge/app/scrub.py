@@ -131,12 +131,13 @@ class Scrubber:
         contents = list(self._contents())
         self._done_bytes, self._began, self._bytes_per_s = 0, self._clock(), request.bytes_per_s
         self._board.change(total_bytes=sum(one.size_bytes for one in contents), contents=len(contents))
-        damaged = {one.digest for one in contents if not self._is_sound(one)}
+        gone = set[Digest]()
+        damaged = {one.digest for one in contents if not self._is_sound(one, gone)}
         self._board.change(damaged=tuple(sorted(damaged)), done_bytes=self._done_bytes)
         self._drift.discard(damaged)
-        lacking |= set(self._drift.holders(damaged))
+        lacking |= set(self._drift.holders(damaged | gone))
         self._board.change(lacking=tuple(sorted(lacking)), **self._beyond_us(damaged))
-        return lacking if self._site().disk else lacking - set(self._drift.holders(damaged))
+        return lacking
 
     def _beyond_us(self, damaged: set[Digest]) -> dict[str, object]:
         if not damaged or self._site().disk:
@@ -160,9 +161,14 @@ class Scrubber:
                     seen.add(key)
                     yield _Content(repository, digest, size, digest in manifests)
 
-    def _is_sound(self, content: _Content) -> bool:
-        """Say whether it is what its digest says; twice wrong is wrong, and what went meanwhile is not."""
-        return self._hash(content) == content.digest or self._is_gone(content) or self._hash(content) == content.digest
+    def _is_sound(self, content: _Content, gone: set[Digest]) -> bool:
+        """Say whether it is what its digest says; twice wrong is wrong, and what is not there is gone."""
+        if self._hash(content) == content.digest:
+            return True
+        if self._is_gone(content):
+            gone.add(content.digest)
+            return True
+        return self._hash(content) == content.digest
 
     def _is_gone(self, content: _Content) -> bool:
         disk = self._site().disk

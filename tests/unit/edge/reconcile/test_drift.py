@@ -11,10 +11,11 @@ import pytest
 from edge.domain.content import RawManifest
 from fleet.reference import Digest
 from tests.rig import shelves
-from tests.rig.local_site import local_site
+from tests.rig.cosign import KeyPair
+from tests.rig.local_site import artifact, local_site, policy, source
 from tests.rig.registries import Central
 from tests.rig.shelves import Damage, Files
-from tests.unit.edge.reconcile.scenes import KEPT_BYTES, KINDS, LAYER_BYTES, Play
+from tests.unit.edge.reconcile.scenes import KEPT_BYTES, KINDS, LAYER_BYTES, Play, Push
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
@@ -122,3 +123,20 @@ async def test_a_damaged_registry_still_starts(play: Play, central: Central, dir
         shelves.empty(files.tag("drifting", "1"))
     async with local_site(directory, plain_hosts=[central.host], kind=kind) as again:
         assert again.pull("drifting", image.digest)[0] == 404
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_transfer_that_takes_for_ever_does_not_put_the_scan_off(
+    play: Play, push: Push, key: KeyPair, kind: str
+) -> None:
+    async with play(kind) as it:
+        large, host = push("endless", "1", layer=os.urandom(LAYER_BYTES)), it.link.url.removeprefix("http://")
+        before, it.link.bytes_per_s = it.link.received, 100_000
+        kept = artifact("hub", "drifting", it.image.digest, "1")
+        it.site.want(source("hub", host), policy("base", key), kept, artifact("hub", "endless", large.digest, "1"))
+        await it.site.until(lambda: it.link.received > before + 100_000, "the other one is on its way")
+        for path in it.files.copies(it.image.digest):
+            shelves.unlink(path)
+        await it.scan()
+        assert {one.name for one in it.site.standing.site.published} == {"hub/drifting:1"}
+        it.link.bytes_per_s = 0
