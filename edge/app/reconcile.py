@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,8 +19,8 @@ import structlog
 
 from edge.app.execute import Executor
 from edge.app.journal import EditionStore
-from edge.app.purge import STALE_S, Purged
 from edge.app.scrub import ScrubBoard, ScrubRequest
+from edge.app.upkeep import PURGE, SCAN, Upkeep
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
@@ -35,14 +35,7 @@ P = ParamSpec("P")
 
 DEFAULT_IMAGES = 4
 MOST_IMAGES = 16
-DRIFT_SCAN = timedelta(minutes=10)
-_FIRST_SCAN = timedelta(seconds=2)
 _IDLE_S = 3600.0
-_SCAN, _CHECK, _PURGE, _SCRUB = "scan", "check", "purge", "scrub"
-_PURGE_PAUSE = timedelta(seconds=1)
-"""Several withdrawals in a row are one purge."""
-_SETTLED_S = 60.0
-"""What was written within this time may be half written."""
 _IMAGE, _WRITE = "image", "write"
 """Lanes: so many images at a time, and one that writes."""
 
@@ -88,10 +81,7 @@ class Reconciler:
         self._running: dict[Any, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
-        self._foreign = 0
-        self._scan_at = self._check_at = now() + _FIRST_SCAN
-        self._purge_at: datetime | None = None
-        self._scrub_wanted: ScrubRequest | None = None
+        self._upkeep = Upkeep(executor, self._in_thread, now=now, freed=partial(self._retry, "REGISTRY_FULL"))
 
     def enforce(self, enforced: Enforced) -> None:
         """Work towards another desired state from now on."""
@@ -122,17 +112,17 @@ class Reconciler:
 
     def look(self) -> None:
         """Compare the registry with what should be there now, and not when it is due."""
-        self._scan_at = self._check_at = self._now()
+        self._upkeep.look()
         self._woken.set()
 
     @property
     def scrubbed(self) -> ScrubBoard:
         """Where it is told how far a scrub is."""
-        return self._executor.scrubbed
+        return self._upkeep.scrubbed
 
     def scrub(self, request: ScrubRequest) -> None:
         """Read and hash all that is published; of several requests at a time the last one counts."""
-        self._scrub_wanted = request
+        self._upkeep.scrub(request)
         self._woken.set()
 
     def _retry(self, reason: str) -> None:
@@ -145,7 +135,7 @@ class Reconciler:
     def standing(self) -> Standing:
         """Say where the site stands."""
         site = replace(self._editions.site(), setbacks=dict(self._setbacks))
-        return Standing(self._enforced, site, dict(self._since), self._foreign)
+        return Standing(self._enforced, site, dict(self._since), self._upkeep.foreign)
 
     @property
     def is_moving(self) -> bool:
@@ -158,12 +148,11 @@ class Reconciler:
         Raises:
             FleetError: as the registry says.
         """
-        await self._in_thread(self._executor.mend, idle_s=0.0)
+        await self._upkeep.prepare()
         site = self._editions.site()
         for edition in sorted(site.begun - site.admitted.keys()):
             await self._in_thread(self._executor.withdraw, edition)
-        await self._sweep()
-        await self._purge(idle_s=0.0)  # nothing is under way yet
+        await self._upkeep.clean()
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -186,7 +175,7 @@ class Reconciler:
 
     def _start(self, tasks: asyncio.TaskGroup) -> datetime | None:
         """Plan, start what can be started, and say when to look again."""
-        if _SCAN in self._running:
+        if SCAN in self._running:
             return None  # what was begun meanwhile would look foreign
         enforced, at = self._enforced, self._now()
         site = self.standing().site
@@ -202,23 +191,9 @@ class Reconciler:
                 times.append(paused)
             elif key not in self._running and self._has_room(action, priorities):
                 self._launch(tasks, key, lane, self._perform(action))
-        times += self._start_upkeep(tasks, at)
-        return min(times, default=None)
-
-    def _start_upkeep(self, tasks: asyncio.TaskGroup, at: datetime) -> list[datetime]:
-        """Start what keeps the registry in order, where it is due: `→ when the rest will be`."""
-        if self._purge_at and self._purge_at <= at and self._may_write():
-            self._purge_at = None
-            self._launch(tasks, _PURGE, _WRITE, self._purge(idle_s=STALE_S))
-        if self._scan_at <= at and not self._running:
-            self._launch(tasks, _SCAN, _WRITE, self._scan())
-        elif self._check_at <= at and _CHECK not in self._running:
-            # On a poor link something is always under way: what is missing is looked for beside it.
-            self._launch(tasks, _CHECK, _CHECK, self._check())
-        if self._scrub_wanted and _SCRUB not in self._running:
-            wanted, self._scrub_wanted = self._scrub_wanted, None
-            self._launch(tasks, _SCRUB, _SCRUB, self._scrub(wanted))
-        return [due for due in (self._scan_at, self._check_at, self._purge_at) if due and due > at]
+        for name, chore in self._upkeep.due(self._running, may_write=self._may_write()):
+            self._launch(tasks, name, _WRITE if name in {SCAN, PURGE} else name, chore())
+        return min([*times, *self._upkeep.later()], default=None)
 
     def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
         """Say whether one more can run: more than usual, where it is more urgent than all that are running.
@@ -285,7 +260,7 @@ class Reconciler:
                 _log.info("tag.moved", repository=action.repository, tag=action.tag, digest=action.digest or "")
             case Withdraw(edition=edition):
                 await self._in_thread(self._executor.withdraw, edition)
-                self._purge_at = self._now() + _PURGE_PAUSE
+                self._upkeep.purge_soon()
                 _log.info("artifact.withdrawn", artifact=edition.name, digest=edition.digest, why=action.reason)
             case Keep() | Wait():
                 pass
@@ -321,65 +296,6 @@ class Reconciler:
 
     def _known(self, enforced: Enforced) -> set[Edition]:
         return {one.edition for one in enforced.wanted} | self._editions.site().begun
-
-    async def _scan(self) -> None:
-        """Look for what is foreign, and for what is missing."""
-        self._scan_at = self._now() + DRIFT_SCAN
-        try:
-            await self._in_thread(self._executor.mend, idle_s=_SETTLED_S)
-            await self._sweep()
-        except FleetError as error:
-            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
-        await self._find_missing()
-        await self._purge(idle_s=STALE_S)
-
-    async def _check(self) -> None:
-        """Look for what is missing alone, beside whatever is under way."""
-        try:
-            await self._in_thread(self._executor.mend, idle_s=_SETTLED_S)
-        except FleetError as error:
-            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
-        await self._find_missing()
-
-    async def _sweep(self) -> None:
-        foreign = await self._in_thread(self._executor.sweep)
-        self._foreign += len(foreign)
-        for one in foreign:
-            _log.error("foreign.withdrawn", repository=one.repository, reference=one.reference)
-
-    async def _find_missing(self) -> None:
-        self._check_at = self._now() + DRIFT_SCAN
-        try:
-            missing = await self._in_thread(self._executor.check)
-        except FleetError as error:
-            _log.warning("drift.scan_failed", reason=error.reason, detail=error.detail)
-            missing = []
-        for edition in missing:
-            _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
-
-    async def _scrub(self, request: ScrubRequest) -> None:
-        board = self.scrubbed
-        try:
-            lacking = await self._in_thread(self._executor.scrub, request, at=self._now())
-        except FleetError as error:
-            _log.warning("scrub.failed", reason=error.reason, detail=error.detail)
-            board.change(reason=error.reason, text=error.public, ended=self._now())
-            return
-        for edition in lacking:
-            _log.warning("artifact.missing", artifact=edition.name, digest=edition.digest)
-        board.change(ended=self._now())
-        if (state := board.state) is not None:
-            _log.info("scrub.done", contents=state.contents, size_bytes=state.done_bytes, damaged=len(state.damaged))
-
-    async def _purge(self, *, idle_s: float) -> None:
-        try:
-            purged = await self._in_thread(self._executor.purge, idle_s=idle_s)
-        except FleetError as error:
-            _log.warning("purge.failed", reason=error.reason, detail=error.detail)
-            return
-        self._retry("REGISTRY_FULL")
-        if purged != Purged():
-            _log.info("registry.purged", blobs=purged.blobs, size_bytes=purged.size_bytes, uploads=purged.uploads)
 
     async def _in_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         call = partial(work, *arguments, **options)
