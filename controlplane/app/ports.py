@@ -32,6 +32,7 @@ from controlplane.domain.specs import SourceSpec
 from controlplane.domain.state import Desired, Key, WholeState
 from controlplane.domain.status import (
     ArtifactStatus,
+    ChangedStatuses,
     FleetStatus,
     Health,
     Opened,
@@ -256,7 +257,7 @@ class Store(Protocol):
     async def statuses(self, page: PageRequest, group: str, at: datetime) -> Page[SatelliteStatus]:
         """Read where satellites stand, without exceptions."""
 
-    async def statuses_since(self, since: datetime, at: datetime) -> tuple[SatelliteStatus, ...]:
+    async def statuses_since(self, since: datetime, at: datetime) -> ChangedStatuses:
         """Read the statuses that changed at or after a time, at most 1,000, the oldest change first."""
 
     async def status(self, name: str, at: datetime) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:

@@ -23,7 +23,7 @@ from controlplane.domain.entities import (
     Source,
 )
 from controlplane.domain.state import Desired, WholeState
-from controlplane.domain.status import ArtifactStatus, FleetStatus, SatelliteStatus
+from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
 from fleet.errors import FleetError, Kind
 
 
@@ -143,7 +143,7 @@ class FleetReading:
         """Read where satellites stand, by name, reports without exceptions."""
         return await self._store.statuses(_page(page_size, page_token), group, self._clock())
 
-    async def statuses_since(self, since: datetime) -> tuple[SatelliteStatus, ...]:
+    async def statuses_since(self, since: datetime) -> ChangedStatuses:
         """Read statuses that changed at or after a time, for WatchFleet; at most 1,000, the oldest change first."""
         return await self._store.statuses_since(since, self._clock())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, unique
 
@@ -58,6 +58,18 @@ class Report:
     registry_exclusive: bool = False
 
 
+def only_progressed(before: Report | None, after: Report) -> bool:
+    """Say whether a report tells no more than how far things are: it can wait, and be left out for a later one."""
+    return before is not None and _without_progress(before) == _without_progress(after)
+
+
+def _without_progress(report: Report) -> Report:
+    exceptions = tuple(
+        replace(each, done_bytes=0, total_bytes=0, rate_bytes_per_s=0, retry_at=None) for each in report.exceptions
+    )
+    return replace(report, sequence=0, exceptions=exceptions)
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How a site's machine and registry are."""
@@ -93,6 +105,15 @@ class SatelliteStatus:
     duplicate_identity: bool
     store_behind: bool
     groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedStatuses:
+    """Statuses that changed, the oldest change first."""
+
+    statuses: tuple[SatelliteStatus, ...]
+    more_after: datetime | None = None
+    """There may be more, from this time on. None: these are all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from controlplane.rpc.fleet_service import FleetService, Invitation
 from controlplane.rpc.gate import Gate, identify_anyone
 from controlplane.rpc.guard import MAX_OPERATOR_BYTES, Guard
 from controlplane.rpc.health_service import HealthService
+from controlplane.rpc.reports import Reports
 from controlplane.rpc.state_service import StateService
 from controlplane.rpc.stream import StreamParts
 from controlplane.rpc.watch import Watcher
@@ -85,7 +86,8 @@ class FleetListener:
             now=now,
         )
         self._consultant = Consultant(fleet)
-        state = StateService(StreamParts(fleet, self.board, self._consultant, SharedParts(), now))
+        self._reports = Reports(fleet)
+        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), now))
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))
@@ -97,10 +99,11 @@ class FleetListener:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
 
     async def run(self) -> None:
-        """Do what open streams need, until cancelled: follow the log, patrol, consult the store."""
+        """Do what open streams need, until cancelled: follow the log, patrol, consult the store, write progress."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.board.run())
             tasks.create_task(self._consultant.run())
+            tasks.create_task(self._reports.run())
 
     async def start(self, address: str) -> int:
         """Listen: `host:port → port`.

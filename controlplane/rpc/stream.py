@@ -22,12 +22,13 @@ from controlplane.domain import session as table
 from controlplane.domain.entities import Lifecycle
 from controlplane.domain.session import Ended
 from controlplane.domain.state import Binding, Desired
-from controlplane.domain.status import Report, SessionKey
+from controlplane.domain.status import Report, SessionKey, only_progressed
 from controlplane.rpc import frames
 from controlplane.rpc.board import Board, OpenStream, revocation
 from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
+from controlplane.rpc.reports import Reports
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
@@ -55,6 +56,7 @@ class StreamParts:
 
     fleet: Fleet
     board: Board
+    reports: Reports
     consultant: Consultant
     shared: SharedParts
     now: Callable[[], datetime]
@@ -114,6 +116,7 @@ class _Pump:
         self._session = table.Session()
         self._inbox: asyncio.Queue[table.Event | None] = asyncio.Queue(INBOX)
         self._sequence = 0
+        self._told: Report | None = None
 
     async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
         """Pump until the session is closed or the satellite is gone."""
@@ -262,9 +265,13 @@ class _Pump:
         return await self._parts.shared.get(step, make)
 
     async def _record(self, report: object) -> None:
-        if isinstance(report, Report):
-            key = self.stream.session
-            await self._parts.fleet.record_report(key.satellite, key.boot_id, key.number, report)
+        if not isinstance(report, Report):
+            return
+        if only_progressed(self._told, report):
+            self._parts.reports.put_off(self.stream.session, report)
+            return
+        await self._parts.reports.record(self.stream.session, report)
+        self._told = report
 
     async def _close(self, why: Farewell, text: str, retry_after: timedelta | None) -> None:
         self.stream.end(Ended(why, text, retry_after))

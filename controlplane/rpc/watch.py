@@ -43,7 +43,7 @@ class Watcher:
                 the caller's certificate ends; REFUSED `ROLE_MISSING` when its role is taken; UNAVAILABLE `DRAINING`.
         """
         cursor = await self._begin(after)
-        looked_at = self._now()
+        since = self._now() - OVERLAP
         told: dict[str, SatelliteStatus] = {}
         if statuses:
             await self._send_all(context, told, cursor)
@@ -51,8 +51,7 @@ class Watcher:
             await self._check(caller)
             cursor = await self._send_changes(context, cursor)
             if statuses:
-                since, looked_at = looked_at - OVERLAP, self._now()
-                await self._send_statuses(context, told, since)
+                since = await self._send_statuses(context, told, since)
             await self._wait(cursor)
 
     async def _begin(self, after: Position | None) -> Position:
@@ -92,8 +91,14 @@ class Watcher:
         # Not the log's end: a client that is cut now goes on from here, and the changes up to there are yet to come.
         await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
 
-    async def _send_statuses(self, context: Context, told: dict[str, SatelliteStatus], since: datetime) -> None:
-        await self._tell(context, told, await self._fleet.statuses_since(since))
+    async def _send_statuses(self, context: Context, told: dict[str, SatelliteStatus], since: datetime) -> datetime:
+        """Send what changed: `→ from when on to look the next time`. In a busy fleet that is where a page ended."""
+        begun = self._now()
+        found = await self._fleet.statuses_since(since)
+        await self._tell(context, told, found.statuses)
+        if found.more_after is not None and found.more_after > since:
+            return found.more_after
+        return begun - OVERLAP
 
     async def _tell(
         self, context: Context, told: dict[str, SatelliteStatus], statuses: tuple[SatelliteStatus, ...]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, insert, select
 
 from controlplane.adapters.sql.documents import to_document
 from controlplane.adapters.sql.rows import live_workers
@@ -115,56 +116,66 @@ def record_report(session: Session, key: SessionKey, report: Report, at: datetim
     row.last_seen_at = row.changed_at = at
     session.add(row)
     kept = replace(report, exceptions=report.exceptions[:MAX_EXCEPTIONS])
-    if held is not None:
-        session.exec(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == key.satellite))
-    session.merge(_report_row(key, kept))
-    if held is None or kept.exceptions:
+    told = _report_values(key, kept)
+    if held is None:
+        session.add(ReportRow(**told))
         session.flush()  # a second report in the same commit finds it; exceptions refer to it
-        session.add_all(_exception_rows(key.satellite, kept))
-        session.flush()
+    else:
+        for name, value in told.items():
+            if getattr(held, name) != value:
+                setattr(held, name, value)
+    _replace_exceptions(session, key.satellite, kept)
     return True
 
 
-def _report_row(key: SessionKey, report: Report) -> ReportRow:
-    return ReportRow(
-        satellite=key.satellite,
-        boot_id=key.boot_id,
-        session=key.number,
-        sequence=report.sequence,
-        epoch=report.position.epoch if report.position else None,
-        revision=report.position.revision if report.position else None,
-        held_digest=report.held_digest,
-        enforced_digest=report.enforced_digest,
-        desired=report.desired,
-        published=report.published,
-        waiting=report.waiting,
-        refused=report.refused,
-        failed=report.failed,
-        exceptions_omitted=report.exceptions_omitted,
-        foreign_withdrawn=report.foreign_withdrawn,
-        registry_kind=report.registry_kind,
-        registry_exclusive=report.registry_exclusive,
-    )
+def _replace_exceptions(session: Session, satellite: str, report: Report) -> None:
+    """Write past the session: as objects of it, a few exceptions cost more than all the rest of a report."""
+    connection = session.connection()
+    connection.execute(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite) == satellite))
+    if report.exceptions:
+        connection.execute(insert(ReportExceptionRow), _exception_rows(satellite, report))
 
 
-def _exception_rows(satellite: str, report: Report) -> list[ReportExceptionRow]:
+def _report_values(key: SessionKey, report: Report) -> dict[str, Any]:
+    return {
+        "satellite": key.satellite,
+        "boot_id": key.boot_id,
+        "session": key.number,
+        "sequence": report.sequence,
+        "epoch": report.position.epoch if report.position else None,
+        "revision": report.position.revision if report.position else None,
+        "held_digest": report.held_digest,
+        "enforced_digest": report.enforced_digest,
+        "desired": report.desired,
+        "published": report.published,
+        "waiting": report.waiting,
+        "refused": report.refused,
+        "failed": report.failed,
+        "exceptions_omitted": report.exceptions_omitted,
+        "foreign_withdrawn": report.foreign_withdrawn,
+        "registry_kind": report.registry_kind,
+        "registry_exclusive": report.registry_exclusive,
+    }
+
+
+def _exception_rows(satellite: str, report: Report) -> list[dict[str, Any]]:
     return [
-        ReportExceptionRow(
-            satellite=satellite,
-            ordinal=ordinal,
-            kind=each.kind,
-            name=each.name,
-            scope=each.scope,
-            state=int(each.state),
-            reason=each.reason,
-            text=each.text,
-            since=each.since,
-            serving_digest=each.serving_digest,
-            done_bytes=each.done_bytes,
-            total_bytes=each.total_bytes,
-            retry_at=each.retry_at,
-            rate_bytes_per_s=each.rate_bytes_per_s,
-        )
+        {
+            "satellite": satellite,
+            "ordinal": ordinal,
+            "kind": each.kind,
+            "name": each.name,
+            "scope": each.scope,
+            "state": int(each.state),
+            "reason": each.reason,
+            "text": each.text,
+            "since": each.since,
+            "serving_digest": each.serving_digest,
+            "done_bytes": each.done_bytes,
+            "total_bytes": each.total_bytes,
+            "retry_at": each.retry_at,
+            "rate_bytes_per_s": each.rate_bytes_per_s,
+        }
         for ordinal, each in enumerate(report.exceptions)
     ]
 

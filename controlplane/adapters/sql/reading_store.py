@@ -37,7 +37,7 @@ from controlplane.domain.entities import (
 )
 from controlplane.domain.rules import unknown
 from controlplane.domain.specs import ResourceKind
-from controlplane.domain.status import ArtifactStatus, FleetStatus, SatelliteStatus
+from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
 
 Row = TypeVar("Row", bound=SQLModel)
 
@@ -168,7 +168,7 @@ class ReadingStore:
             lambda s: listing.page_of(s, statement, page, lambda s, found: statuses.read_statuses(s, found, at))
         )
 
-    async def statuses_since(self, since: datetime, at: datetime) -> tuple[SatelliteStatus, ...]:
+    async def statuses_since(self, since: datetime, at: datetime) -> ChangedStatuses:
         """Read the statuses that changed at or after a time."""
         return await self._database.read(lambda session: statuses.read_changed(session, since, at))
 

@@ -27,6 +27,7 @@ from controlplane.domain.rules import unknown
 from controlplane.domain.state import Desired
 from controlplane.domain.status import (
     ArtifactState,
+    ChangedStatuses,
     FleetStatus,
     Health,
     Report,
@@ -157,17 +158,19 @@ def read_status(session: Session, name: str, at: datetime) -> SatelliteStatus:
     return read_statuses(session, [row], at, exceptions=True)[0]
 
 
-def read_changed(session: Session, since: datetime, at: datetime) -> tuple[SatelliteStatus, ...]:
+def read_changed(session: Session, since: datetime, at: datetime) -> ChangedStatuses:
     """Read the statuses that changed at or after a time, the oldest change first."""
     changed = col(PresenceRow.changed_at)
     found = session.exec(
-        select(SatelliteRow)
+        select(SatelliteRow, PresenceRow.changed_at)
         .join(PresenceRow, col(PresenceRow.satellite) == SatelliteRow.name)
         .where(changed >= since)
         .order_by(changed)
         .limit(MAX_CHANGED)
     ).all()
-    return read_statuses(session, found, at, exceptions=True)  # who watches wants to see what is under way, and why not
+    # Who watches wants to see what is under way, and why not.
+    told = read_statuses(session, [row for row, _ in found], at, exceptions=True)
+    return ChangedStatuses(told, found[-1][1] if len(found) == MAX_CHANGED else None)
 
 
 def read_fleet_status(session: Session, at: datetime) -> FleetStatus:

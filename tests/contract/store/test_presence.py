@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import pytest
+
+from controlplane.adapters.sql import statuses
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Assignment, Lifecycle, Satellite
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.status import (
     ArtifactState,
+    ChangedStatuses,
     Health,
     Report,
     ResourceException,
@@ -132,7 +136,7 @@ async def test_what_is_under_way_is_kept_as_it_was_told_and_is_no_change(fleet: 
     for sequence, told in enumerate((moving, cut), start=1):
         report = Report(sequence, desired.position, desired.state_digest, desired=1, exceptions=(told,))
         assert await fleet.record_report("s1", A, 1, report)
-        (status,) = [one for one in await fleet.statuses_since(clock()) if one.satellite == "s1"]
+        (status,) = [one for one in (await fleet.statuses_since(clock())).statuses if one.satellite == "s1"]
         assert status.report == report
         _, (artifact,) = await fleet.satellite_status("s1")
         shown = (artifact.done_bytes, artifact.total_bytes, artifact.rate_bytes_per_s, artifact.retry_at)
@@ -194,9 +198,32 @@ async def test_statuses_that_changed_can_be_asked_for(fleet: Fleet, clock: Clock
     await approved(fleet)
     clock.advance(timedelta(seconds=1))
     since = clock()
-    assert await fleet.statuses_since(since) == ()
+    assert await fleet.statuses_since(since) == ChangedStatuses(())
     await fleet.open_session("s1", A, 1)
-    assert [each.satellite for each in await fleet.statuses_since(since)] == ["s1"]
+    found = await fleet.statuses_since(since)
+    assert [each.satellite for each in found.statuses] == ["s1"]
+    assert found.more_after is None
+
+
+async def test_many_statuses_that_changed_are_asked_for_bit_by_bit(
+    fleet: Fleet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "MAX_CHANGED", 2)
+    names = [f"m{number}" for number in range(5)]
+    await do(fleet, *(Upsert(Satellite(name, "north")) for name in names))
+    clock.advance(timedelta(seconds=1))
+    since: datetime | None = clock()
+    for name in names:
+        await fleet.approve(ADA, name)
+        clock.advance(timedelta(seconds=1))
+        await fleet.open_session(name, A, 1)
+    seen: list[str] = []
+    while since is not None:
+        found = await fleet.statuses_since(since)
+        seen += [each.satellite for each in found.statuses]
+        since = found.more_after
+    assert sorted(set(seen)) == names
+    assert len(seen) < 2 * len(names)
 
 
 async def test_a_satellite_ahead_of_the_log_is_shown(fleet: Fleet) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -11,33 +10,13 @@ from itertools import pairwise
 import pytest
 
 from edge.app.occasions import Listener, Occasions
+from tests.rig.virtual_time import VirtualLoop
 
 WINDOW = timedelta(seconds=5)
 SOON_S = 0.1 + 0.25
 """The pause and its spread over this window."""
 PACE_S = 2.0
 LONGEST_S = PACE_S + 2.0 + SOON_S
-
-
-class SkippingSelector(selectors.SelectSelector):
-    """Waits for nothing: the time that a loop would wait for is over at once."""
-
-    skipped = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.skipped += timeout or 0.0
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock is what would have been waited for."""
-
-    def __init__(self) -> None:
-        self._skipping = SkippingSelector()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.skipped
 
 
 class World:

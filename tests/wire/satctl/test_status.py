@@ -77,6 +77,11 @@ def stands(event: dict[str, Any], word: str) -> bool:
     return [(one["name"], one["state"]) for one in exceptions] == [(ARTIFACT, word)]
 
 
+def came(event: dict[str, Any], done: int) -> bool:
+    exceptions = (event.get("status", {}).get("report") or {}).get("exceptions", [])
+    return [one["done_bytes"] for one in exceptions] == [done]
+
+
 async def test_what_is_under_way_and_what_is_refused_is_seen_as_it_happens(admin: Satctl, tmp_path: Path) -> None:
     def prepare() -> str:
         admin.ok("source", "create", "depot", "--address", "127.0.0.1:1", "--plain-http")
@@ -110,7 +115,9 @@ async def test_what_is_under_way_and_what_is_refused_is_seen_as_it_happens(admin
             assert (exception["done_bytes"], exception["total_bytes"]) == (512, 2048)
             assert (exception["rate_bytes_per_s"], exception["retry_at"]) == (256, None)
             await asyncio.to_thread(look_on)
-            await send(report(2, state_pb2.ARTIFACT_STATE_REFUSED, "NO_SIGNATURE"))
+            await send(report(2, state_pb2.ARTIFACT_STATE_WAITING, "TRANSFERRING", done=1024))
+            await asyncio.to_thread(watching.until, lambda event: came(event, 1024))
+            await send(report(3, state_pb2.ARTIFACT_STATE_REFUSED, "NO_SIGNATURE"))
             await asyncio.to_thread(watching.until, lambda event: stands(event, "refused"))
             await asyncio.to_thread(look)
 
