@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import IntEnum, unique
 
 from edge.domain.desired import Enforced
+from edge.domain.link import WAITS
 from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted
 from edge.domain.progress import Phase, Progress
 from fleet import resources
@@ -125,10 +126,11 @@ def _set_back(row: Row, setback: Setback, since: datetime | None) -> Row:
     """Say what keeps it, and until when; or that it goes on, after what."""
     if row.reason in _GOES_ON:
         return replace(row, text=f"again, after {setback.reason}")
-    state = State.FAILED if setback.rules is None else State.REFUSED
     text = _clean(setback.text)
-    if state is State.REFUSED:
-        row = replace(row, done_bytes=0, total_bytes=0)  # there is nothing to come
+    if setback.rules is not None:
+        state, row = State.REFUSED, replace(row, done_bytes=0, total_bytes=0)  # there is nothing to come
+    else:
+        state = State.WAITING if setback.reason in WAITS else State.FAILED
     return replace(row, state=state, reason=setback.reason, text=text, since=since, until=setback.until)
 
 

@@ -8,6 +8,7 @@ from edge.adapters.wire import write_inventory, write_report
 from edge.domain.clock import BUILT_AT, ClockState, Floor, read_clock
 from edge.domain.desired import Enforced
 from edge.domain.holding import Resource
+from edge.domain.link import WINDOW_CLOSED
 from edge.domain.plan import Edition, RuleVersions, Setback, Site, Wanted
 from edge.domain.progress import Phase, Progress
 from edge.domain.report import MAX_EXCEPTIONS, Report, State, is_final, rows, summarize
@@ -44,7 +45,7 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
 
 
 def test_what_waits_says_why_and_until_when() -> None:
-    moving, queued, cut, refused, retried, judged = (edition(name) for name in ("a", "b", "c", "d", "e", "f"))
+    moving, queued, cut, refused, retried, judged, closed = (edition(name) for name in "abcdefg")
     later = NOW + timedelta(minutes=3)
     setback = Setback("SOURCE_CUT", "it broke", later)
     site = Site(
@@ -52,6 +53,7 @@ def test_what_waits_says_why_and_until_when() -> None:
             cut: setback,
             retried: setback,
             judged: setback,
+            closed: Setback(WINDOW_CLOSED, "the window is closed", later),
             refused: Setback("UNSIGNED", "no signature", later, RuleVersions()),
         }
     )
@@ -62,7 +64,7 @@ def test_what_waits_says_why_and_until_when() -> None:
         judged: Progress(Phase.JUDGING, 10, 40),
         refused: Progress(Phase.JUDGING),
     }
-    wanted = tuple(Wanted(one, "1", size_bytes=30) for one in (moving, queued, cut, refused, retried, judged))
+    wanted = tuple(Wanted(one, "1", size_bytes=30) for one in (moving, queued, cut, refused, retried, judged, closed))
     artifacts, _ = rows(Enforced(wanted=wanted), site, {cut: NOW}, progress)
     found = {row.name: (row.state, row.reason, row.until, row.done_bytes, row.total_bytes) for row in artifacts}
     assert found == {
@@ -72,6 +74,7 @@ def test_what_waits_says_why_and_until_when() -> None:
         "d": (State.REFUSED, "UNSIGNED", later, 0, 0),
         "e": (State.WAITING, "TRANSFERRING", None, 20, 40),
         "f": (State.FAILED, "SOURCE_CUT", later, 10, 40),
+        "g": (State.WAITING, "LINK_WINDOW_CLOSED", later, 0, 30),
     }
     assert {row.name: row.text for row in artifacts}["e"] == "again, after SOURCE_CUT"
     message = write_report(1, Report(None, b"", b"", *summarize(artifacts, ()))).report
