@@ -8,6 +8,7 @@ grows with the fleet, and is spread over it.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ _MOVING_PAUSE_S = 2.0
 """While something is under way, all within this time is one report."""
 _MOVING_SPREAD = 0.4
 """Of the reconnect window: how much longer that may be."""
+_MOVING_ROW_S = 0.1
+"""For each exception in the report before, some 140 bytes: a modem's link is for images."""
 
 
 class Occasions:
@@ -60,9 +63,9 @@ class Occasions:
         """Say how long to collect what comes shortly after a change."""
         return self._spread(_PAUSE_S, _SPREAD)
 
-    def moving_pause_s(self) -> float:
-        """Say how long to collect while something is under way."""
-        return self._spread(_MOVING_PAUSE_S, _MOVING_SPREAD)
+    def moving_pause_s(self, rows: int) -> float:
+        """Say how long to collect while something is under way, after a report with so many exceptions."""
+        return self._spread(_MOVING_PAUSE_S + rows * _MOVING_ROW_S, _MOVING_SPREAD)
 
     def _spread(self, least_s: float, part: float) -> float:
         return least_s + self._window().total_seconds() * part * random.random()  # noqa: S311 - spreads load
@@ -75,18 +78,19 @@ class Listener:
         self.event = asyncio.Event()
         self.event.set()
         self._occasions = occasions
-        self._due_s = 0.0
+        self._last_s = -math.inf
 
-    async def wait(self) -> None:
-        """Wait for the next occasion."""
+    async def wait(self, rows: int = 0) -> None:
+        """Wait for the next occasion; `rows`: how many exceptions were told at the last one."""
         loop, occasions = asyncio.get_running_loop(), self._occasions
+        due_s = self._last_s + occasions.moving_pause_s(rows)
         while True:
-            await self._until(self._due_s if occasions.is_moving else None)
+            await self._until(max(due_s, 0.0) if occasions.is_moving else None)
             await asyncio.sleep(occasions.pause_s())
             self.event.clear()
-            if not occasions.is_moving or loop.time() >= self._due_s:
+            if not occasions.is_moving or loop.time() >= due_s:
                 break
-        self._due_s = loop.time() + occasions.moving_pause_s()
+        self._last_s = loop.time()
 
     async def _until(self, due_s: float | None) -> None:
         """Wait for a change, or for a time of the loop's clock."""

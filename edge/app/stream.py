@@ -125,7 +125,7 @@ class Run:
         await self._is_live.wait()
         with self._control.reports.listener() as occasions:
             while True:
-                await occasions.wait()
+                await occasions.wait(len(self._last_report.exceptions) if self._last_report else 0)
                 if self._control.report() != self._last_report:
                     await inbox.put(table.ReportReady())
 

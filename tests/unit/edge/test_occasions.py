@@ -16,7 +16,7 @@ WINDOW = timedelta(seconds=5)
 SOON_S = 0.1 + 0.25
 """The pause and its spread over this window."""
 PACE_S = 2.0
-LONGEST_S = PACE_S + 2.0 + SOON_S
+LONGEST_S = PACE_S + 0.1 + 2.0 + SOON_S
 
 
 class World:
@@ -24,12 +24,13 @@ class World:
 
     def __init__(self, window: timedelta = WINDOW) -> None:
         self.is_moving = False
+        self.rows = 1
         self.occasions = Occasions(window=lambda: window, is_moving=lambda: self.is_moving)
         self.seen: list[float] = []
 
     async def listen(self, listener: Listener) -> None:
         while True:
-            await listener.wait()
+            await listener.wait(self.rows)
             self.seen.append(asyncio.get_running_loop().time())
 
     def run(self, story: Callable[[], Awaitable[None]]) -> list[float]:
@@ -102,6 +103,18 @@ def test_the_end_is_told_at_once(world: World) -> None:
 
     _, second = world.run(story)
     assert 1.1 <= second <= 1 + SOON_S
+
+
+def test_a_long_report_is_sent_less_often(world: World) -> None:
+    world.rows = 100
+
+    async def story() -> None:
+        world.is_moving = True
+        world.occasions.changed()
+        await asyncio.sleep(120)
+
+    seen = world.run(story)
+    assert min(after - before for before, after in pairwise(seen)) >= PACE_S + 10
 
 
 def test_a_larger_fleet_tells_less_often() -> None:
