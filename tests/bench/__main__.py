@@ -75,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.print(report.table(figures))
     if options.write_docs and not failed:
         report.write_docs(figures, machine.description(), (load, machine.load()))
-    missed = [figure.name for figure in figures if figure.met is False]
+    missed = [
+        f"{figure.name} ({figure.peer})" if figure.peer else figure.name for figure in figures if figure.met is False
+    ]
     out.print(f"missed: {', '.join(missed)}" if missed else "all that was measured is as expected")
     if failed:
         out.print(f"not measured: {', '.join(failed)}")

@@ -36,7 +36,7 @@ _RUNS = 3
 """How often a peer may fail."""
 _PATIENCE_S = 60.0
 """For a peer that tries again by itself."""
-_ROUNDS = 3
+_ROUNDS = 2
 EXPECTED_WALL_RATIO = 1.0
 
 

@@ -35,7 +35,7 @@ class Case:
     before: tuple[Name, ...] = ()
     tls: bool = False
     peers: tuple[str, ...] = _ONE
-    rounds: int = 7
+    rounds: int = 5
 
 
 def _one(seed: str, *layer_sizes: int) -> dict[Name, Repository]:
@@ -76,9 +76,9 @@ CASES: Mapping[str, Case] = {
     "copy-220mb-5-layers-tls": Case(_FIVE, tls=True),
     "copy-46mb-60-layers": Case(_SIXTY),
     "copy-46mb-60-layers-tls": Case(_SIXTY, tls=True),
-    "copy-600mb-1-layer": Case(partial(_one, "1-layer", 600_000_000), rounds=5),
+    "copy-600mb-1-layer": Case(partial(_one, "1-layer", 600_000_000), rounds=3),
     "copy-3-platforms": Case(_index),
     "one-layer-change": Case(_change, (Name("app", "1.1"),), (APP,)),
     "no-op": Case(_FIVE, (APP,), (APP,)),
-    "20-images": Case(_family, _FAMILY, peers=_MANY, rounds=5),
+    "20-images": Case(_family, _FAMILY, peers=_MANY, rounds=3),
 }

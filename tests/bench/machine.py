@@ -16,7 +16,14 @@ from tests.rig.programs import find
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")
 _BESIDE = re.compile(r'"(?:time|distribution-spec)":"[^"]*"')
 """Numbers in Zot's answer that are not its version, which is missing where it was built without one."""
-_ASKED = {"registry": "--version", "zot": "--version", "crane": "version", "skopeo": "--version"}
+_ASKED = {
+    "registry": "--version",
+    "zot": "--version",
+    "crane": "version",
+    "skopeo": "--version",
+    "regctl": "version",
+    "regsync": "version",
+}
 _PACKAGES = ("grpcio", "urllib3", "cryptography", "uvloop")
 
 

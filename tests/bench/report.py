@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
@@ -15,7 +16,7 @@ from tests.bench.figures import Figure, Measured
 ROOT = Path(__file__).parent.parent.parent
 JSON_FILE = ROOT / "build" / "bench.json"
 DOCS_FILE = ROOT / "docs" / "performance.md"
-_HEADINGS = ("figure", "ours", "peer", "ratio", "expected", "")
+_HEADINGS = ("figure", "ours", "peers: ours against them", "expected", "")
 _GENERATED = re.compile(r"(<!-- figures -->\n).*(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -23,29 +24,47 @@ def _number(measured: Measured, unit: str) -> str:
     """Write `median (least … most) unit`."""
     value, low, high = (f"{number:.3g}" for number in (measured.value, measured.low, measured.high))
     spread = f" ({low} … {high})" if low != high else ""
-    return f"{value}{spread} {unit}"
+    return f"{value}{spread} {unit}".rstrip()
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
-    theirs = f"{figure.peer} {_number(figure.theirs, figure.unit)}" if figure.theirs else ""
-    theirs += f", {figure.in_vain}" if figure.in_vain else ""
-    ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
-    verdict = {True: "met", False: "missed", None: ""}[figure.met]
-    return figure.name, _number(figure.ours, figure.unit), theirs, ratio, figure.expected or "", verdict
+def _peer(figure: Figure) -> str:
+    """Write a peer's number, and ours against it."""
+    if not figure.theirs:
+        return ""
+    told = f"{figure.peer} {_number(figure.theirs, figure.unit)}"
+    if figure.in_vain:
+        return f"{told}, {figure.in_vain}"
+    return told if figure.ratio is None else f"{told}: {figure.ratio:.2f}"
+
+
+def _verdict(figures: Sequence[Figure]) -> str:
+    """Say whether all is as expected; empty where nothing is."""
+    if missed := [figure.peer or "missed" for figure in figures if figure.met is False]:
+        return "missed" if missed == ["missed"] else f"missed: {', '.join(missed)}"
+    return "met" if any(figure.met for figure in figures) else ""
+
+
+def _rows(figures: Sequence[Figure], line: str) -> Iterator[tuple[str, ...]]:
+    """Make a row of what is measured under one name, a line for each peer."""
+    for name, several in groupby(figures, key=lambda figure: figure.name):
+        same = list(several)
+        peers = line.join(filter(None, map(_peer, same)))
+        expected = line.join(figure.expected for figure in same if figure.expected)
+        yield name, _number(same[0].ours, same[0].unit), peers, expected, _verdict(same)
 
 
 def table(figures: Sequence[Figure]) -> Table:
     """Lay the figures out for a terminal."""
     made = Table(title="medians of several runs (least … most)", title_justify="left")
     for heading in _HEADINGS:
-        made.add_column(heading, justify="right" if heading == "ratio" else "left", overflow="fold")
+        made.add_column(heading, overflow="fold")
     group = ""
-    for figure in figures:
-        begins, group = figure.name.rpartition("/")[0] != group, figure.name.rpartition("/")[0]
+    for name, *cells in _rows(figures, "\n"):
+        begins, group = name.rpartition("/")[0] != group, name.rpartition("/")[0]
         if begins:
             made.add_section()
-        style = {True: "green", False: "red", None: ""}[figure.met]
-        made.add_row(*_cells(figure), style=style)
+        style = "red" if cells[-1].startswith("missed") else "green" if cells[-1] else ""
+        made.add_row(name, *cells, style=style)
     return made
 
 
@@ -61,7 +80,7 @@ def markdown(figures: Sequence[Figure], machine: Sequence[str], load: tuple[floa
     lines = [f"Measured {at:%Y-%m-%d}; load average {before:.1f} before, {after:.1f} after.", ""]
     lines += [f"- {sentence}" for sentence in machine]
     lines += ["", f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
-    lines += [f"| {' | '.join(_cells(figure))} |" for figure in figures]
+    lines += [f"| {' | '.join(row)} |" for row in _rows(figures, "<br>")]
     return "\n".join(lines) + "\n"
 
 
