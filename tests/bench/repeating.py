@@ -57,6 +57,7 @@ def _figures(prefix: str, source: Source, site: Site, names: list[Name]) -> list
     return [
         Figure(f"{prefix}/first-time/wall", "s", median_of([first.cost.wall_s])),
         Figure(f"{prefix}/first-time/cpu", "s", _cpu([first])),
+        Figure(f"{prefix}/first-time/memory-over-idle", "MB", median_of([first.cost.over_idle_mb or 0])),
         Figure(f"{prefix}/told-again/cpu", "s", _cpu(again)),
         Figure(f"{prefix}/told-again/requests", "", median_of([run.requests for run in again]), most=0),
         Figure(f"{prefix}/started-anew/cpu", "s", median_of([anew.cpu_s or 0])),
