@@ -35,7 +35,7 @@ from edge.app.reconcile import Reconciler
 from edge.app.replicate import Replicator
 from edge.app.scrub import DEFAULT_BYTES_PER_S, ScrubRequest
 from edge.app.status import Desk, scrub_document
-from edge.domain.desired import Enforced, enforce
+from edge.domain.desired import enforce
 from edge.domain.report import Row, State
 from edge.home import Home
 from edge.identity import Identity, identity
@@ -147,7 +147,7 @@ async def _serve(base: _Base) -> None:
             base.ground_control,
             base.journal.state,
             base.clock,
-            enforce=site.enforce,
+            enforce=site.reconciler.enforce,
             report=site.desk.report,
             revoked=site.revoked,
             connected=site.reconciler.poke,
@@ -163,6 +163,7 @@ async def _serve(base: _Base) -> None:
             registry,
             site.progress,
             svid_not_after=lambda: base.ground_control.svid_not_after,
+            standing=site.governor.standing,
         )
         _tell_ready(base, registry)
         async with asyncio.TaskGroup() as tasks:
@@ -287,10 +288,11 @@ class _Site:
             progress=self.progress,
             governor=self.governor,
         )
-        self.governor.obey(enforced.link)
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
         notes = _notes(self._journal)
-        self.desk = Desk(self.reconciler.standing, state, self._registry, self.progress, notes)
+        self.desk = Desk(
+            self.reconciler.standing, state, self._registry, self.progress, allowed=self.governor.standing, notes=notes
+        )
         await self.reconciler.prepare()
         await self._registry.open_public()
 
@@ -300,13 +302,6 @@ class _Site:
         if self._replicator is not None:
             await asyncio.to_thread(self._replicator.close)
         await self._registry.stop()
-
-    def enforce(self, enforced: Enforced) -> None:
-        """Work towards another desired state; what waits for the link is tried at once where that has changed."""
-        has_changed = self.governor.obey(enforced.link)
-        self.reconciler.enforce(enforced)
-        if has_changed:
-            self.reconciler.poke()
 
     def revoked(self, is_revoked: bool) -> None:  # noqa: FBT001 - a callback of Control's
         """Go on serving, or stop, as the site's own configuration says."""

@@ -71,6 +71,7 @@ def _head(document: Mapping[str, Any]) -> list[tuple[str, Text]]:
         ("satellite", Text(link["satellite"] or identity["spiffe_id"] or "not attested yet")),
         ("process", Text(f"running, pid {document['pid']}" if running else "not running", _colour(good=running))),
         ("link", Text(link_text, _colour(good=link["state"] in _GOOD))),
+        ("fetching", _fetching(document.get("fetching"))),
         ("identity", Text(f"{identity['spiffe_id'] or '-'} until {identity['not_after'] or '-'}")),
         ("registry", Text(f"{registry['kind']} at {registry['url'] or '-'}")),
         ("state", Text(_state(document["state"]))),
@@ -79,6 +80,19 @@ def _head(document: Mapping[str, Any]) -> list[tuple[str, Text]]:
     if not registry["exclusive"]:
         rows.append(("", Text("shared registry: only what this satellite published is vouched for", "yellow")))
     return rows
+
+
+def _fetching(allowed: Mapping[str, Any] | None) -> Text:
+    """Say what the link to the sources allows."""
+    if not allowed:
+        return Text("-")
+    parts = [("open" if allowed["open"] else "closed") + (f" until {allowed['until']}" if allowed["until"] else "")]
+    if allowed["rate_bytes_per_second"]:
+        parts.append(f"at most {_size(allowed['rate_bytes_per_second'])}/s")
+    for budget in allowed["budgets"]:
+        left, limit = _size(budget["left_bytes"]), _size(budget["limit_bytes"])
+        parts.append(f"{left} of {limit} left this {budget['period']}, until {budget['renews_at']}")
+    return Text("; ".join(parts), _colour(good=allowed["open"] and all(b["left_bytes"] for b in allowed["budgets"])))
 
 
 def _state(state: Mapping[str, Any]) -> str:

@@ -71,6 +71,26 @@ def _without_progress(report: Report) -> Report:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetHealth:
+    """How one budget of bytes stands; the period is a number of the contract's."""
+
+    period: int
+    limit_bytes: int
+    left_bytes: int
+    renews_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHealth:
+    """What a site's link allows it to fetch."""
+
+    is_open: bool
+    until: datetime | None = None
+    rate_bytes_per_second: int = 0
+    budgets: tuple[BudgetHealth, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How a site's machine and registry are."""
 
@@ -88,6 +108,7 @@ class Health:
     registry_healthy: bool = False
     started_at: datetime | None = None
     svid_expires_at: datetime | None = None
+    link: LinkHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from controlplane.domain.status import (
     ArtifactState,
     ArtifactStatus,
+    BudgetHealth,
     FleetStatus,
     Health,
+    LinkHealth,
     Report,
     ResourceException,
     SatelliteStatus,
@@ -22,6 +24,7 @@ from fleet.v1 import health_pb2, resource_pb2, state_pb2
 MAX_EXCEPTIONS = 100
 _DIGEST_BYTES = 32
 _MAX_NAME = 512
+_MAX_BUDGETS = 8
 _MAX_SIZE = (1 << 63) - 1
 
 
@@ -141,6 +144,37 @@ def read_health(message: health_pb2.Health) -> Health:
         registry_healthy=message.registry_healthy,
         started_at=read_time(message, "started_at"),
         svid_expires_at=read_time(message, "svid_expires_at"),
+        link=_read_link(message.link) if message.HasField("link") else None,
+    )
+
+
+def _read_link(message: health_pb2.LinkHealth) -> LinkHealth:
+    budgets = within(message.budgets, _MAX_BUDGETS, what="a link's list of budgets")
+    return LinkHealth(
+        is_open=message.is_open,
+        until=read_time(message, "until"),
+        rate_bytes_per_second=message.rate_bytes_per_second,
+        budgets=tuple(
+            BudgetHealth(int(one.period), one.limit_bytes, one.left_bytes, read_time(one, "renews_at"))
+            for one in budgets
+        ),
+    )
+
+
+def _write_link(value: LinkHealth) -> health_pb2.LinkHealth:
+    return health_pb2.LinkHealth(
+        is_open=value.is_open,
+        until=write_time(value.until),
+        rate_bytes_per_second=value.rate_bytes_per_second,
+        budgets=[
+            health_pb2.BudgetHealth(
+                period=health_pb2.BudgetPeriod.ValueType(one.period),
+                limit_bytes=one.limit_bytes,
+                left_bytes=one.left_bytes,
+                renews_at=write_time(one.renews_at),
+            )
+            for one in value.budgets
+        ],
     )
 
 
@@ -160,6 +194,7 @@ def _write_health(value: Health) -> health_pb2.Health:
         registry_healthy=value.registry_healthy,
         started_at=write_time(value.started_at),
         svid_expires_at=write_time(value.svid_expires_at),
+        link=_write_link(value.link) if value.link else None,
     )
 
 

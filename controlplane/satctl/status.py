@@ -29,7 +29,7 @@ from controlplane.satctl.render import (
 )
 from controlplane.satctl.running import run
 from controlplane.satctl.satellites import lifecycle_word
-from fleet.v1 import attestation_pb2
+from fleet.v1 import attestation_pb2, health_pb2
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2 as state
 
@@ -183,4 +183,18 @@ def _facts(satellite: pb.SatelliteStatus) -> Iterable[tuple[str, Cell]]:
         yield "memory", f"{size(health.memory_used_bytes)} of {size(health.memory_total_bytes)}"
         yield "disk", f"{size(health.disk_free_bytes)} free" if health.disk_total_bytes else ""
         yield "still to fetch", size(health.pending_bytes) if health.pending_bytes else ""
+        yield "may fetch", _fetching(health) if health.HasField("link") else ""
         yield "SVID until", moment(health, "svid_expires_at")
+
+
+def _fetching(health: health_pb2.Health) -> str:
+    """Say what the link to the sources allows."""
+    link = health.link
+    until = moment(link, "until")
+    parts = [("open" if link.is_open else "closed") + (f" until {until}" if until else "")]
+    if link.rate_bytes_per_second:
+        parts.append(f"at most {size(link.rate_bytes_per_second)}/s")
+    for budget in link.budgets:
+        period = enum_word(health_pb2.BudgetPeriod.DESCRIPTOR, budget.period)
+        parts.append(f"{size(budget.limit_bytes, budget.left_bytes)} left this {period}")
+    return ", ".join(parts)

@@ -13,6 +13,7 @@ from edge.app.ground_control import Attested, Lifecycle, Opening
 from edge.domain.clock import ClockState, Reading
 from edge.domain.health import Health
 from edge.domain.holding import Binding, Resource, ScopeDelta
+from edge.domain.link import LinkStanding, Period
 from edge.domain.report import Report, Row, State
 from edge.domain.session import (
     BindingsTold,
@@ -40,6 +41,11 @@ _CLOCKS = {
 _LIFECYCLES = {
     attestation_pb2.LIFECYCLE_PENDING: Lifecycle.PENDING,
     attestation_pb2.LIFECYCLE_REVOKED: Lifecycle.REVOKED,
+}
+_PERIODS = {
+    Period.HOUR: health_pb2.BUDGET_PERIOD_HOUR,
+    Period.DAY: health_pb2.BUDGET_PERIOD_DAY,
+    Period.MONTH: health_pb2.BUDGET_PERIOD_MONTH,
 }
 _RECONNECT = timedelta(seconds=5)
 
@@ -203,7 +209,25 @@ def write_health(health: Health) -> health_pb2.ReportHealthRequest:
             registry_healthy=health.registry_healthy,
             started_at=_stamp(health.started_at),
             svid_expires_at=_stamp(health.svid_expires_at),
+            link=_write_link(health.link) if health.link else None,
         )
+    )
+
+
+def _write_link(standing: LinkStanding) -> health_pb2.LinkHealth:
+    return health_pb2.LinkHealth(
+        is_open=standing.opening.is_open,
+        until=_stamp(standing.opening.until),
+        rate_bytes_per_second=standing.link.rate_bytes_per_second,
+        budgets=[
+            health_pb2.BudgetHealth(
+                period=_PERIODS[budget.period],
+                limit_bytes=budget.limit_bytes,
+                left_bytes=budget.left_bytes,
+                renews_at=_stamp(budget.renews_at),
+            )
+            for budget in standing.budgets
+        ],
     )
 
 

@@ -64,6 +64,7 @@ class Executor:
         governor: Governor,
     ) -> None:
         self.enforced = enforced
+        governor.obey(enforced.link)
         self._replicator = replicator
         self._editions = editions
         self._sources = sources
@@ -74,6 +75,11 @@ class Executor:
         self.scrubbed = ScrubBoard()
         self._scrubber = Scrubber(site, editions, self._drift, board=self.scrubbed, stop=self._stop)
         self._judged: dict[Edition, RuleVersions] = {}
+
+    def enforce(self, enforced: Enforced) -> bool:
+        """Go by another desired state from now on: `→ whether the link allows something else now`."""
+        self.enforced = enforced
+        return self._governor.obey(enforced.link)
 
     def judged_by(self, edition: Edition) -> RuleVersions:
         """Say under which rules the newest verdict was reached."""

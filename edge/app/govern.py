@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from edge.app.meter import COARSE_BYTES, FINE_BYTES, Meter
-from edge.domain.link import Budget, Opening, bounds, budgets_of, opening, refusal
+from edge.domain.link import Budget, LinkStanding, Opening, bounds, budgets_of, opening, refusal
 from edge.domain.pace import Bucket
 from fleet.errors import FleetError, Kind
 from fleet.link import Link
@@ -34,15 +33,6 @@ _LOOK_AGAIN = timedelta(hours=1)
 
 Priority = Callable[[], int]
 """Of the artifact on whose behalf something is fetched, as it is now; asked only where it matters."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStanding:
-    """What the link allows now."""
-
-    link: Link
-    opening: Opening
-    budgets: tuple[Budget, ...]
 
 
 class Grant:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain
 
 from edge.app.govern import Governor, Grant, Priority
@@ -61,29 +62,22 @@ class GovernedUpstream:
         size_bytes: int | None = None,
         dropped: Callable[[int], None] | None = None,
     ) -> Iterator[Iterator[bytes]]:
-        """Stream a blob from `offset`; what the source sends from before there is paid for, too."""
-
-        def paid(size: int) -> None:
-            self._governor.pay(self._priority, size)
-            if dropped:
-                dropped(size)
-
-        with closing(self._chunks(repository, digest, offset, size_bytes, paid)) as chunks:
+        """Stream a blob from `offset`."""
+        if size_bytes is not None or dropped is not None:
+            raise AssertionError("who is governed leaves it to the governor what is asked for")
+        with closing(self._chunks(repository, digest, offset)) as chunks:
             first = next(chunks, None)  # who may not begin hears so before anything is opened for what comes
             yield chain(() if first is None else (first,), chunks)
 
-    def _chunks(
-        self, repository: str, digest: Digest, offset: int, left: int | None, dropped: Callable[[int], None]
-    ) -> Generator[bytes, None, None]:
+    def _chunks(self, repository: str, digest: Digest, offset: int) -> Generator[bytes, None, None]:
         """Send one request after another until one brings less than it asked for."""
         goes_on = True
-        while goes_on and left != 0:
+        while goes_on:
             grant = self._governor.grant(self._priority)
-            asked = min(filter(None, (grant.size_bytes, left)), default=None)
+            asked, beyond = grant.size_bytes or None, partial(self._beyond, grant)
             began_s = time.monotonic()
             try:
-                ask = self._upstream.blob(repository, digest, offset=offset, size_bytes=asked, dropped=dropped)
-                with ask as chunks:
+                with self._upstream.blob(repository, digest, offset=offset, size_bytes=asked, dropped=beyond) as chunks:
                     answered_s = time.monotonic() - began_s
                     came = yield from self._counted(chunks, grant)
             finally:
@@ -91,7 +85,7 @@ class GovernedUpstream:
             goes_on = came == asked or (asked is None and self._governor.limits(self._priority))
             if came == asked:
                 self._governor.observe(answered_s=answered_s, size_bytes=came, took_s=time.monotonic() - began_s)
-            offset, left = offset + came, None if left is None else left - came
+            offset += came
 
     def _counted(self, chunks: Iterator[bytes], grant: Grant) -> Generator[bytes, None, int]:
         """Pass on what comes: `→ bytes in all`. It ends early where a limit comes to hold on a request for everything.
@@ -104,8 +98,12 @@ class GovernedUpstream:
             beyond = grant.count(len(chunk))
             yield chunk
             if beyond:
-                grant.settle()
-                self._governor.pay(self._priority, beyond)
+                self._beyond(grant, beyond)
             if not grant.size_bytes and self._governor.limits(self._priority):
                 break
         return came
+
+    def _beyond(self, grant: Grant, size_bytes: int) -> None:
+        """Pay for what came without having been asked for."""
+        grant.settle()
+        self._governor.pay(self._priority, size_bytes)

@@ -14,8 +14,10 @@ from edge.app.journal import EditionStore
 from edge.app.ports import SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.domain.health import Health, Inventory, Machine
+from edge.domain.link import LinkStanding
 from edge.domain.plan import Edition
 from fleet.errors import FleetError
+from fleet.link import Link
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ class HealthReporter:
         progress: ProgressBoard,
         *,
         svid_not_after: Callable[[], datetime | None],
+        standing: Callable[[], LinkStanding],
     ) -> None:
         self._control = control
         self._machine = machine
@@ -49,6 +52,7 @@ class HealthReporter:
         self._registry = registry
         self._progress = progress
         self._svid_not_after = svid_not_after
+        self._standing = standing
         self._started_at = control.clock.now()
         self._counted: tuple[frozenset[Edition], Inventory] = (frozenset(), Inventory(0, 0, 0))
 
@@ -73,6 +77,7 @@ class HealthReporter:
         return min(max(pace, SHORTEST), LONGEST)
 
     def _measure(self) -> Health:
+        standing = self._standing()
         return Health(
             measured_at=self._control.clock.now(),
             started_at=self._started_at,
@@ -81,6 +86,7 @@ class HealthReporter:
             pending_bytes=self._progress.pending_bytes,
             registry_healthy=self._registry_answers(),
             svid_expires_at=self._svid_not_after(),
+            link=None if standing.link == Link() else standing,
         )
 
     def _inventory(self) -> Inventory:

@@ -87,7 +87,9 @@ class Reconciler:
         """Work towards another desired state from now on."""
         before = {one.edition: one.priority for one in self._enforced.wanted}
         self._lift({one.edition for one in enforced.wanted if one.priority != before.get(one.edition)})
-        self._enforced = self._executor.enforced = enforced
+        self._enforced = enforced
+        if self._executor.enforce(enforced):
+            self.poke()
         for edition in set(self._setbacks) - self._known(enforced):
             self._forget(edition)
         self._woken.set()

@@ -16,6 +16,7 @@ from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Standing
 from edge.app.scrub import ScrubState
 from edge.domain.clock import Reading
+from edge.domain.link import LinkStanding
 from edge.domain.plan import Site
 from edge.domain.progress import time_left
 from edge.domain.report import Report, Row, State, is_final, rows, summarize
@@ -40,6 +41,7 @@ class Desk:
         state: the journal.
         registry: the site's.
         progress: of transfers.
+        allowed: what the link to the sources allows.
         notes: what else people at the site should know, beside resources' problems.
     """
 
@@ -49,12 +51,15 @@ class Desk:
         state: StateStore,
         registry: SupervisedRegistry,
         progress: ProgressBoard,
+        *,
+        allowed: Callable[[], LinkStanding],
         notes: tuple[Row, ...] = (),
     ) -> None:
         self._standing = standing
         self._state = state
         self._registry = registry
         self._progress = progress
+        self._allowed = allowed
         self._notes = notes
 
     def rows(self) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
@@ -100,6 +105,7 @@ class Desk:
                 "satellite": link.satellite,
                 "retry_at": _time(link.retry_at),
             },
+            "fetching": _fetching(self._allowed()),
             "identity": {
                 "spiffe_id": identity.spiffe_id,
                 "not_after": _time(identity.not_after),
@@ -164,6 +170,26 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _seconds(span: timedelta | None) -> int | None:
     return math.ceil(span.total_seconds()) if span is not None else None
+
+
+def _fetching(standing: LinkStanding) -> dict[str, Any]:
+    """Say what may be fetched from sources now."""
+    link, now = standing.link, standing.opening
+    return {
+        "open": now.is_open,
+        "until": _time(now.until),
+        "rate_bytes_per_second": link.rate_bytes_per_second or None,
+        "exempt_priority": link.exempt_priority,
+        "budgets": [
+            {
+                "period": budget.period.value,
+                "limit_bytes": budget.limit_bytes,
+                "left_bytes": budget.left_bytes,
+                "renews_at": _time(budget.renews_at),
+            }
+            for budget in standing.budgets
+        ],
+    }
 
 
 def _time(moment: datetime | None) -> str | None:

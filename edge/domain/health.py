@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from edge.domain.link import LinkStanding
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -40,3 +42,5 @@ class Health:
     pending_bytes: int
     registry_healthy: bool
     svid_expires_at: datetime | None
+    link: LinkStanding | None = None
+    """What may be fetched from sources; None where nothing limits it."""

@@ -61,6 +61,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkStanding:
+    """What the link allows at a moment."""
+
+    link: Link
+    opening: Opening
+    budgets: tuple[Budget, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why nothing may be fetched now, and when to try again."""
 

@@ -26,19 +26,25 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66leet/v1/health.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n\x06Health\x12/\n\x0bmeasured_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x19\n\x11memory_used_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12memory_total_bytes\x18\x04 \x01(\x04\x12\x1b\n\x13satellite_rss_bytes\x18\x05 \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x04\x12\x18\n\x10\x64isk_total_bytes\x18\x07 \x01(\x04\x12\x14\n\x0crepositories\x18\x08 \x01(\r\x12\x11\n\tartifacts\x18\t \x01(\r\x12\x16\n\x0e\x61rtifact_bytes\x18\n \x01(\x04\x12\x15\n\rpending_bytes\x18\x0b \x01(\x04\x12\x18\n\x10registry_healthy\x18\x0c \x01(\x08\x12.\n\nstarted_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fsvid_expires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x13ReportHealthRequest\x12 \n\x06health\x18\x01 \x01(\x0b\x32\x10.fleet.v1.Health\"E\n\x14ReportHealthResponse\x12-\n\nnext_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration2^\n\rHealthService\x12M\n\x0cReportHealth\x12\x1d.fleet.v1.ReportHealthRequest\x1a\x1e.fleet.v1.ReportHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66leet/v1/health.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x03\n\x06Health\x12/\n\x0bmeasured_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x19\n\x11memory_used_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12memory_total_bytes\x18\x04 \x01(\x04\x12\x1b\n\x13satellite_rss_bytes\x18\x05 \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x04\x12\x18\n\x10\x64isk_total_bytes\x18\x07 \x01(\x04\x12\x14\n\x0crepositories\x18\x08 \x01(\r\x12\x11\n\tartifacts\x18\t \x01(\r\x12\x16\n\x0e\x61rtifact_bytes\x18\n \x01(\x04\x12\x15\n\rpending_bytes\x18\x0b \x01(\x04\x12\x18\n\x10registry_healthy\x18\x0c \x01(\x08\x12.\n\nstarted_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fsvid_expires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04link\x18\x0f \x01(\x0b\x32\x14.fleet.v1.LinkHealth\"\x90\x01\n\nLinkHealth\x12\x0f\n\x07is_open\x18\x01 \x01(\x08\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15rate_bytes_per_second\x18\x03 \x01(\x04\x12\'\n\x07\x62udgets\x18\x04 \x03(\x0b\x32\x16.fleet.v1.BudgetHealth\"\x8e\x01\n\x0c\x42udgetHealth\x12&\n\x06period\x18\x01 \x01(\x0e\x32\x16.fleet.v1.BudgetPeriod\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x04\x12\x12\n\nleft_bytes\x18\x03 \x01(\x04\x12-\n\trenews_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x13ReportHealthRequest\x12 \n\x06health\x18\x01 \x01(\x0b\x32\x10.fleet.v1.Health\"E\n\x14ReportHealthResponse\x12-\n\nnext_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration*u\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42UDGET_PERIOD_HOUR\x10\x01\x12\x15\n\x11\x42UDGET_PERIOD_DAY\x10\x02\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x03\x32^\n\rHealthService\x12M\n\x0cReportHealth\x12\x1d.fleet.v1.ReportHealthRequest\x1a\x1e.fleet.v1.ReportHealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleet.v1.health_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BUDGETPERIOD']._serialized_start=988
+  _globals['_BUDGETPERIOD']._serialized_end=1105
   _globals['_HEALTH']._serialized_start=101
-  _globals['_HEALTH']._serialized_end=530
-  _globals['_REPORTHEALTHREQUEST']._serialized_start=532
-  _globals['_REPORTHEALTHREQUEST']._serialized_end=587
-  _globals['_REPORTHEALTHRESPONSE']._serialized_start=589
-  _globals['_REPORTHEALTHRESPONSE']._serialized_end=658
-  _globals['_HEALTHSERVICE']._serialized_start=660
-  _globals['_HEALTHSERVICE']._serialized_end=754
+  _globals['_HEALTH']._serialized_end=566
+  _globals['_LINKHEALTH']._serialized_start=569
+  _globals['_LINKHEALTH']._serialized_end=713
+  _globals['_BUDGETHEALTH']._serialized_start=716
+  _globals['_BUDGETHEALTH']._serialized_end=858
+  _globals['_REPORTHEALTHREQUEST']._serialized_start=860
+  _globals['_REPORTHEALTHREQUEST']._serialized_end=915
+  _globals['_REPORTHEALTHRESPONSE']._serialized_start=917
+  _globals['_REPORTHEALTHRESPONSE']._serialized_end=986
+  _globals['_HEALTHSERVICE']._serialized_start=1107
+  _globals['_HEALTHSERVICE']._serialized_end=1201
 # @@protoc_insertion_point(module_scope)

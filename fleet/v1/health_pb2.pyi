@@ -3,10 +3,13 @@
 isort:skip_file
 The fleet's contract, version 1: Ground Control, its satellites and its operators."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BudgetPeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BudgetPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetPeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUDGET_PERIOD_UNSPECIFIED: _BudgetPeriod.ValueType  # 0
+    """Never sent."""
+    BUDGET_PERIOD_HOUR: _BudgetPeriod.ValueType  # 1
+    """An hour of the site's clock."""
+    BUDGET_PERIOD_DAY: _BudgetPeriod.ValueType  # 2
+    """A day of the site's calendar."""
+    BUDGET_PERIOD_MONTH: _BudgetPeriod.ValueType  # 3
+    """A month of the site's calendar."""
+
+class BudgetPeriod(_BudgetPeriod, metaclass=_BudgetPeriodEnumTypeWrapper):
+    """BudgetPeriod is what a budget is for."""
+
+BUDGET_PERIOD_UNSPECIFIED: BudgetPeriod.ValueType  # 0
+"""Never sent."""
+BUDGET_PERIOD_HOUR: BudgetPeriod.ValueType  # 1
+"""An hour of the site's clock."""
+BUDGET_PERIOD_DAY: BudgetPeriod.ValueType  # 2
+"""A day of the site's calendar."""
+BUDGET_PERIOD_MONTH: BudgetPeriod.ValueType  # 3
+"""A month of the site's calendar."""
+Global___BudgetPeriod: _TypeAlias = BudgetPeriod  # noqa: Y015
 
 @_typing.final
 class Health(_message.Message):
@@ -38,6 +69,7 @@ class Health(_message.Message):
     REGISTRY_HEALTHY_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     SVID_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     cpu_fraction: _builtins.float
     """Share of all cores in use since the last report: 0 to 1."""
     memory_used_bytes: _builtins.int
@@ -72,6 +104,10 @@ class Health(_message.Message):
     def svid_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the satellite's SVID ends."""
 
+    @_builtins.property
+    def link(self) -> Global___LinkHealth:
+        """What it may fetch from sources. Absent: nothing limits it."""
+
     def __init__(
         self,
         *,
@@ -89,14 +125,89 @@ class Health(_message.Message):
         registry_healthy: _builtins.bool = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         svid_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        link: Global___LinkHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["measured_at", b"measured_at", "started_at", b"started_at", "svid_expires_at", b"svid_expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "measured_at", b"measured_at", "started_at", b"started_at", "svid_expires_at", b"svid_expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_bytes", b"artifact_bytes", "artifacts", b"artifacts", "cpu_fraction", b"cpu_fraction", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "measured_at", b"measured_at", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pending_bytes", b"pending_bytes", "registry_healthy", b"registry_healthy", "repositories", b"repositories", "satellite_rss_bytes", b"satellite_rss_bytes", "started_at", b"started_at", "svid_expires_at", b"svid_expires_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_bytes", b"artifact_bytes", "artifacts", b"artifacts", "cpu_fraction", b"cpu_fraction", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "link", b"link", "measured_at", b"measured_at", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pending_bytes", b"pending_bytes", "registry_healthy", b"registry_healthy", "repositories", b"repositories", "satellite_rss_bytes", b"satellite_rss_bytes", "started_at", b"started_at", "svid_expires_at", b"svid_expires_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Health: _TypeAlias = Health  # noqa: Y015
+
+@_typing.final
+class LinkHealth(_message.Message):
+    """LinkHealth is what a site's link allows: the settings that the satellite obeys, and where they leave it now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_OPEN_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    RATE_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    is_open: _builtins.bool
+    """A sync window is open, or there are none."""
+    rate_bytes_per_second: _builtins.int
+    """The cap, bytes a second. Zero: none."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When that changes. Absent: never, or not within a day."""
+
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetHealth]:
+        """The budgets in force."""
+
+    def __init__(
+        self,
+        *,
+        is_open: _builtins.bool = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        rate_bytes_per_second: _builtins.int = ...,
+        budgets: _abc.Iterable[Global___BudgetHealth] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "is_open", b"is_open", "rate_bytes_per_second", b"rate_bytes_per_second", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkHealth: _TypeAlias = LinkHealth  # noqa: Y015
+
+@_typing.final
+class BudgetHealth(_message.Message):
+    """BudgetHealth is how one budget stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    LEFT_BYTES_FIELD_NUMBER: _builtins.int
+    RENEWS_AT_FIELD_NUMBER: _builtins.int
+    period: Global___BudgetPeriod.ValueType
+    """What it is for."""
+    limit_bytes: _builtins.int
+    """Bytes in each period."""
+    left_bytes: _builtins.int
+    """Bytes left of this one."""
+    @_builtins.property
+    def renews_at(self) -> _timestamp_pb2.Timestamp:
+        """When the next period begins."""
+
+    def __init__(
+        self,
+        *,
+        period: Global___BudgetPeriod.ValueType = ...,
+        limit_bytes: _builtins.int = ...,
+        left_bytes: _builtins.int = ...,
+        renews_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["renews_at", b"renews_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_bytes", b"left_bytes", "limit_bytes", b"limit_bytes", "period", b"period", "renews_at", b"renews_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetHealth: _TypeAlias = BudgetHealth  # noqa: Y015
 
 @_typing.final
 class ReportHealthRequest(_message.Message):
