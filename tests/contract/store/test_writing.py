@@ -10,6 +10,7 @@ from controlplane.domain.entities import (
     Artifact,
     Assignment,
     Block,
+    Configuration,
     Credential,
     Entity,
     Group,
@@ -21,9 +22,18 @@ from controlplane.domain.entities import (
     Satellite,
     Source,
 )
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
+from fleet.link import Link, Window
 from tests.contract.store.conftest import Clock, Tags
 from tests.contract.store.words import ADA, D1, D2, HUB, do, refused, shop
+
+LINK = Link(
+    rate_bytes_per_second=2_000_000,
+    windows=(Window("0 22 * * MON-FRI", 6 * 3600),),
+    time_zone="Europe/Berlin",
+    day_budget_bytes=2_000_000_000,
+    exempt_priority=0,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -103,7 +113,8 @@ async def test_an_etag_makes_a_write_conditional(fleet: Fleet) -> None:
 async def test_every_etag_read_is_one_that_a_write_accepts(fleet: Fleet) -> None:
     policy = Policy("base", PolicySpec(images=("hub/**",)))
     block = Block("bad", BlockSpec(digests=(D2,), reason="worm"), ("group/shops",))
-    await do(fleet, *shop(), Upsert(policy), Upsert(block), Upsert(Operator("eve", Role.VIEWER)))
+    settings = Configuration("group/shops", ConfigurationSpec(4, LINK))
+    await do(fleet, *shop(), Upsert(policy), Upsert(block), Upsert(settings), Upsert(Operator("eve", Role.VIEWER)))
     read: list[Entity] = [
         await fleet.get_satellite("s1"),
         await fleet.get_group("shops"),
@@ -111,6 +122,7 @@ async def test_every_etag_read_is_one_that_a_write_accepts(fleet: Fleet) -> None
         await fleet.get_artifact("hub/library/nginx:1"),
         await fleet.get_policy("base"),
         await fleet.get_block("bad"),
+        await fleet.get_configuration("group/shops"),
         await fleet.get_operator("eve"),
     ]
     applied = await do(fleet, *(Upsert(entity, must_exist=True) for entity in read))
@@ -146,6 +158,11 @@ async def test_too_many_commands_are_refused(fleet: Fleet) -> None:
         (Upsert(Group("Not a name")), "NAME_MALFORMED"),
         (Upsert(Source("x", SourceSpec("http://x"))), "ADDRESS_MALFORMED"),
         (Upsert(Policy("p", PolicySpec(), ("group/nowhere",))), "GROUP_UNKNOWN"),
+        (Upsert(Configuration("shops", ConfigurationSpec())), "SCOPE_MALFORMED"),
+        (Upsert(Configuration("group/nowhere", ConfigurationSpec())), "GROUP_UNKNOWN"),
+        (Upsert(Configuration("fleet", ConfigurationSpec(17))), "CONCURRENCY_OUT_OF_RANGE"),
+        (Upsert(Configuration("fleet", ConfigurationSpec(link=Link(time_zone="Mars/Olympus")))), "LINK_MALFORMED"),
+        (Delete(EntityKind.CONFIGURATION, "fleet"), "CONFIGURATION_UNKNOWN"),
         (Delete(EntityKind.GROUP, "nowhere"), "GROUP_UNKNOWN"),
         (Delete(EntityKind.POLICY, "nowhere"), "POLICY_UNKNOWN"),
         (Delete(EntityKind.ARTIFACT, "hub/a:1"), "ARTIFACT_UNKNOWN"),
@@ -185,6 +202,22 @@ async def test_deleting_a_group_drops_what_hangs_on_it(fleet: Fleet) -> None:
     assert (await fleet.get_artifact("hub/library/nginx:1")).scopes == ()
     await do(fleet, Upsert(Group("shops")))
     assert (await fleet.get_group("shops")).satellites == 0
+
+
+async def test_settings_are_their_scopes_alone_and_go_with_it(fleet: Fleet) -> None:
+    group, whole = (
+        Configuration("group/shops", ConfigurationSpec(link=LINK)),
+        Configuration("fleet", ConfigurationSpec(2)),
+    )
+    await do(fleet, *shop())
+    await do(fleet, Upsert(group), Upsert(whole))
+    assert (await fleet.changes()).records[-1].concerned.scopes == {"fleet", "group/shops"}
+    assert [one.spec for one in (await fleet.list_configurations()).items] == [whole.spec, group.spec]
+    await do(fleet, Delete(EntityKind.CONFIGURATION, "fleet"), Delete(EntityKind.GROUP, "shops"))
+    assert not (await fleet.list_configurations()).items
+    await do(fleet, Upsert(Group("shops")))
+    with refused("CONFIGURATION_UNKNOWN"):
+        await fleet.get_configuration("group/shops")
 
 
 async def test_each_owner_withdraws_only_its_own(fleet: Fleet) -> None:

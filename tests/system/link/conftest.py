@@ -81,10 +81,10 @@ class Metered:
         self.clear()
         self.estate.unassign(self.site, image)
 
-    def samples(self, until: Callable[[], bool]) -> list[tuple[float, int]]:
+    def samples(self, until: Callable[[], bool], *, within_s: float = 60) -> list[tuple[float, int]]:
         """Read the wire's counter again and again: `→ [(second, bytes)]`, one for each change."""
         seen = [(time.monotonic(), self.proxy.received)]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + within_s
         while not until():
             assert time.monotonic() < deadline, f"it takes too long: {seen[-1]}"
             time.sleep(_SAMPLE_S)

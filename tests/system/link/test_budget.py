@@ -11,7 +11,9 @@ from tests.system.link.conftest import Metered
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
 MIB = 1 << 20
-BUDGET = 4_000_000
+BUDGET, RATE = 4_000_000, 1_500_000
+LOST_S = 0.4
+"""What a kill may cost: the ranges under way and the last ones that came, a tenth of a second each, of both blobs."""
 
 
 def _zone_at_noon() -> str:
@@ -22,7 +24,7 @@ def _zone_at_noon() -> str:
 
 def test_the_wire_sees_the_budget_within_two_percent_over_a_kill(metered: Metered) -> None:
     image = metered.image(6 * MIB, 2 * MIB)
-    metered.set("--rate", "1500kB/s", "--budget-day", f"{BUDGET}B", "--time-zone", _zone_at_noon())
+    metered.set("--rate", f"{RATE}B/s", "--budget-day", f"{BUDGET}B", "--time-zone", _zone_at_noon())
     before = metered.proxy.received
     metered.want(image)
     metered.samples(lambda: metered.proxy.received - before > BUDGET // 3)
@@ -34,7 +36,7 @@ def test_the_wire_sees_the_budget_within_two_percent_over_a_kill(metered: Metere
     metered.set("--rate", "none", "--budget-day", "none")
     metered.site.await_published(image.name)
     again = metered.proxy.received - before - sum(image.sizes)
-    assert again < 0.01 * sum(image.sizes)
+    assert again < 0.01 * sum(image.sizes) + LOST_S * RATE
     metered.retire(image)
 
 

@@ -41,6 +41,22 @@ def test_a_window_that_closes_in_mid_layer_stops_the_wire_and_one_that_opens_goe
     metered.retire(image)
 
 
+def test_what_waits_for_a_window_comes_when_the_clock_opens_it(metered: Metered) -> None:
+    image = metered.image(MIB)
+    opens = (datetime.now(UTC) + timedelta(seconds=65)).replace(second=0, microsecond=0)
+    metered.set("--window", f"{opens.minute} {opens.hour} * * * 1h")
+    metered.want(image)
+    metered.site.await_that(lambda: metered.waits_for(image) == "LINK_WINDOW_CLOSED", "it waits")
+    fetching = metered.site.status()["fetching"]
+    assert not fetching["open"]
+    assert datetime.fromisoformat(fetching["until"]) == opens
+    begins = time.monotonic() + (opens - datetime.now(UTC)).total_seconds()
+    seen = metered.samples(lambda: metered.is_published(image), within_s=90)
+    assert seen[1][0] >= begins, "nothing crosses the link before"
+    assert seen[1][0] < begins + 5
+    metered.retire(image)
+
+
 def test_a_rate_that_an_operator_changes_holds_for_a_layer_under_way(metered: Metered) -> None:
     image = metered.image(12 * MIB)
     metered.set("--rate", "200kB/s")

@@ -169,6 +169,33 @@ def test_a_journal_of_a_newer_satellite_is_left_alone(path: Path) -> None:
     assert path.exists()
 
 
+def test_a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_had(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.intents.intend_put("app", {"1": DIGEST})
+    journal.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE traffic; PRAGMA user_version=1;")
+    connection.close()
+    journal = Journal.open(path)
+    assert journal.set_aside_to is None
+    assert journal.intents.is_ours("app", "1")
+    journal.traffic.count(7, 100)
+    journal.close()
+
+
+def test_traffic_adds_up_by_quarters_and_is_forgotten_when_no_month_asks_for_it(path: Path) -> None:
+    journal = Journal.open(path)
+    for quarter, size in ((100, 5), (101, 7), (101, 3), (102, -1), (100_000, 1)):
+        journal.traffic.count(quarter, size)
+    assert journal.traffic.traffic(100, 101) == 15
+    assert journal.traffic.traffic(101, 102) == 9
+    journal.close()
+    journal = Journal.open(path)
+    assert journal.traffic.traffic(0, 200) == 0
+    assert journal.traffic.traffic(0, 100_000) == 1
+    journal.close()
+
+
 def test_what_was_committed_survives_a_kill_in_the_middle_of_the_next_write(path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
