@@ -14,10 +14,9 @@ def group(admin: Satctl) -> str:
 
 
 def test_a_link_is_set_changed_in_part_shown_and_cleared(admin: Satctl, group: str) -> None:
-    said = admin.json(
-        "link", "set", "--group", group, "--rate", "2MB/s",
-        "--window", "0 22 * * MON-FRI 6h", "--window", "0 0 * * 0 1d", "--time-zone", "Europe/Berlin", "--budget-day", "2GB", "--exempt-priority", "80",
-    )  # fmt: skip
+    windows = ("--window", "0 22 * * MON-FRI 6h", "--window", "0 0 * * 0 1d", "--time-zone", "Europe/Berlin")
+    limits = ("--rate", "2MB/s", "--budget-day", "2GB", "--exempt-priority", "80")
+    said = admin.json("link", "set", "--group", group, *windows, *limits)
     link = said["spec"]["link"]
     assert said["name"] == "group/ships"
     assert link["rate_bytes_per_second"] == 2_000_000
