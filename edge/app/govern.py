@@ -57,7 +57,7 @@ class Grant:
             self.came_bytes += size_bytes
             self._governor.came(size_bytes)
             return 0
-        within = min(size_bytes, self.size_bytes - self.came_bytes)
+        within = 0 if self._is_settled else min(size_bytes, self.size_bytes - self.came_bytes)
         self.came_bytes += within
         return size_bytes - within
 
