@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from edge.app.ports import Staging
 
-SEGMENT_BYTES = 4 * 1024 * 1024
+SEGMENT_BYTES = 2 * 1024 * 1024
 """The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
 SEGMENT_S = 1.0
 """The longest that bytes are held."""
-STAGE_S = 0.005
-"""What a kill -9 costs of a transfer over a slow link: what is held longer is staged."""
 SLOW_BYTES_PER_S = 10_000_000
-"""A stream that brings more is not worth staging: it fills a segment, or brings it again, in half a second."""
+"""What a slower stream brings is staged as it comes; a faster one fills a segment, or brings it again, at once."""
 
 
 class Segment:
@@ -26,7 +25,9 @@ class Segment:
         self._offset = 0
         self._staged = 0
         self.size_bytes = 0
-        self._since = self._staged_at = time.monotonic()
+        self._since = self._added_at = time.monotonic()
+        self._speed = float(SLOW_BYTES_PER_S)
+        """Bytes of the last second or so, those of it that are longer ago counted less; across blobs."""
 
     @property
     def held(self) -> memoryview:
@@ -43,7 +44,7 @@ class Segment:
             self.size_bytes = len(content)
         else:
             self.clear(offset)
-        self._since = self._staged_at = time.monotonic()
+        self._since = time.monotonic()
 
     def is_due(self, coming: int) -> bool:
         """Say whether to send on what is here before `coming` bytes are added."""
@@ -51,20 +52,20 @@ class Segment:
         return is_old or self.size_bytes + coming > SEGMENT_BYTES
 
     def add(self, chunk: bytes) -> None:
-        """Take a chunk in, which we have waited for since the one before; there is room where it was not due."""
+        """Take a chunk in; there is room where it was not due."""
         now = time.monotonic()
         if not self.size_bytes:
             self._since = now
         self._buffer[self.size_bytes : self.size_bytes + len(chunk)] = chunk
         self.size_bytes += len(chunk)
-        waited = now - self._staged_at
-        if waited > STAGE_S and self.size_bytes - self._staged < waited * SLOW_BYTES_PER_S:
+        self._speed = self._speed * math.exp(self._added_at - now) + len(chunk)
+        self._added_at = now
+        if self._speed < SLOW_BYTES_PER_S:
             self._staging.append(self._key, self._offset, self._buffer[self._staged : self.size_bytes])
-            self._staged, self._staged_at = self.size_bytes, now
+            self._staged = self.size_bytes
 
     def clear(self, offset: int) -> None:
         """Empty it: the blob goes on at `offset`."""
         if self._staged:
             self._staging.clear(self._key)
         self._offset, self._staged, self.size_bytes = offset, 0, 0
-        self._staged_at = time.monotonic()

@@ -15,8 +15,7 @@ from edge.app.segment import SEGMENT_BYTES, Segment
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every chunk be one that took its time."""
-    monkeypatch.setattr(segment_module, "STAGE_S", -1.0)
+    """Let every link be a slow one."""
     monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", 1e12)
 
 
