@@ -63,8 +63,6 @@ class Executor:
         progress: ProgressBoard,
         governor: Governor,
     ) -> None:
-        self.enforced = enforced
-        governor.obey(enforced.link)
         self._replicator = replicator
         self._editions = editions
         self._sources = sources
@@ -75,10 +73,15 @@ class Executor:
         self.scrubbed = ScrubBoard()
         self._scrubber = Scrubber(site, editions, self._drift, board=self.scrubbed, stop=self._stop)
         self._judged: dict[Edition, RuleVersions] = {}
+        self.enforce(enforced)
 
     def enforce(self, enforced: Enforced) -> bool:
-        """Go by another desired state from now on: `→ whether the link allows something else now`."""
+        """Go by this desired state from now on: `→ whether the link allows something else now`.
+
+        What is under way and no longer wanted ends.
+        """
         self.enforced = enforced
+        self._by_edition = {one.edition: one for one in enforced.wanted}
         return self._governor.obey(enforced.link)
 
     def judged_by(self, edition: Edition) -> RuleVersions:
@@ -134,7 +137,8 @@ class Executor:
         return GovernedUpstream(upstream, self._governor, partial(self._priority, edition))
 
     def _priority(self, edition: Edition) -> int:
-        return max((one.priority for one in self.enforced.wanted if one.edition == edition), default=0)
+        wanted = self._by_edition.get(edition)
+        return wanted.priority if wanted else 0
 
     def publish(self, edition: Edition) -> None:
         """Bring and publish what was admitted.
@@ -151,7 +155,13 @@ class Executor:
         self._editions.begin(edition)
         urgency = Urgency(wanted.priority, wanted.group)
         with self._progress.bringing(edition, sum(blob.size_bytes for blob in admission.blobs)):
-            self._replicator.replicate(admission, upstream, lambda found: self._confirm(edition, found), urgency)
+            self._replicator.replicate(
+                admission,
+                upstream,
+                lambda found: self._confirm(edition, found),
+                urgency,
+                goes_on=lambda: edition in self._by_edition,
+            )
         self._editions.publish(edition, wanted.tag)
 
     def _confirm(self, edition: Edition, admission: Admission) -> Admission:
@@ -172,9 +182,9 @@ class Executor:
         return verdict
 
     def _wanted(self, edition: Edition) -> Wanted:
-        for one in self.enforced.wanted:
-            if one.edition == edition:
-                return one
+        wanted = self._by_edition.get(edition)
+        if wanted is not None:
+            return wanted
         raise FleetError(Kind.PRECONDITION, "NO_LONGER_WANTED", "desired state no longer has it", subject=edition.name)
 
     def _dossier(self, edition: Edition) -> Dossier:

@@ -44,6 +44,7 @@ class Landing:
         repository: at the site.
         blob: what is to come; its size and digest are part of what was admitted.
         stop: set to end it soon; the upload stays open.
+        goes_on: asked for each piece; where it says no, somebody else is to clean up.
         came: told the number of bytes that came.
         found: told the number of bytes that a former run left.
         lost: told the number of bytes that were counted and are of no use.
@@ -57,6 +58,7 @@ class Landing:
         blob: Descriptor,
         *,
         stop: threading.Event,
+        goes_on: Callable[[], bool],
         came: Callable[[int], None],
         found: Callable[[int], None],
         lost: Callable[[int], None],
@@ -66,6 +68,7 @@ class Landing:
         self._repository = repository
         self._blob = blob
         self._stop = stop
+        self._goes_on = goes_on
         self._came = came
         self._found = found
         self._lost = lost
@@ -167,6 +170,8 @@ class Landing:
                 raise self._mismatch()
             if self._stop.is_set():
                 raise _stopped()
+            if not self._goes_on():
+                raise FleetError(Kind.PRECONDITION, "NO_LONGER_WANTED", "desired state no longer has it")
             self._came(len(chunk))
             yield chunk
             if at < self._blob.size_bytes and yields():

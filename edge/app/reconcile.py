@@ -233,7 +233,8 @@ class Reconciler:
         try:
             await self._do(action)
         except FleetError as error:
-            self._fail(action, error)
+            if not (isinstance(action, Judge | Publish) and error.reason == "NO_LONGER_WANTED"):
+                self._fail(action, error)
         except Exception as error:  # noqa: BLE001 - one artifact's defect must not hold up the others
             _log.exception("reconcile.defect", action=type(action).__name__)
             self._fail(action, FleetError(Kind.INTERNAL, "INTERNAL", "a defect of the satellite", detail=repr(error)))

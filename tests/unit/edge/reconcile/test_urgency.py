@@ -37,3 +37,23 @@ async def test_an_urgent_image_overtakes_what_is_under_way_and_no_byte_of_that_i
             link.bytes_per_s = 0
             await site.published("hub/urgent:1", *(f"hub/{name}:1" for name in large))
         assert link.received < 26 * MIB * 1.04  # what a stream that gives way leaves in sockets' buffers is lost
+
+
+@pytest.mark.parametrize("kind", ["distribution", pytest.param("zot", marks=pytest.mark.needs_zot)])
+async def test_what_is_no_longer_wanted_stops_coming_in_mid_layer_and_leaves_nothing(
+    central: Central, key: KeyPair, push: Push, directory: Path, kind: str
+) -> None:
+    image, other = push("unwanted", "1", layers=(os.urandom(12 * MIB),)), push("wanted", "1")
+    with cutting_proxy(central.url) as link:
+        link.bytes_per_s = 2 * MIB
+        host = link.url.removeprefix("http://")
+        async with local_site(directory, plain_hosts=[host], kind=kind) as site:
+            base = (source("hub", host), policy("base", key))
+            site.want(*base, artifact("hub", "unwanted", image.digest, "1"))
+            await site.until(lambda: link.received > 2 * MIB, "under way")
+            site.want(*base, artifact("hub", "wanted", other.digest, "1"))
+            await site.published("hub/wanted:1")
+            await site.until(lambda: not site.standing.site.admitted.keys() - site.standing.site.published, "forgotten")
+            assert list(site.journal.transfers.open_uploads()) == []
+            assert not site.standing.site.setbacks
+        assert link.received < 8 * MIB
