@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from edge.app.ports import Upstream
 from edge.domain.admission import Evidence
-from edge.domain.content import OCI_MANIFEST, Descriptor, Image, RawManifest, read_manifest
+from edge.domain.content import (
+    EMPTY_JSON,
+    EMPTY_JSON_DIGEST,
+    OCI_MANIFEST,
+    Descriptor,
+    Image,
+    RawManifest,
+    read_manifest,
+)
 from edge.domain.verify.bundle import BUNDLE_TYPE
 from edge.domain.verify.evidence import MAX_BYTES, MAX_OBJECTS
 from edge.domain.verify.simple_signing import signature_tag
@@ -87,6 +95,8 @@ class EvidenceFetcher:
     def _blob(self, descriptor: Descriptor) -> bytes:
         """Read a blob into memory: no byte past the size that was said, which the budget covers."""
         self._spend(size_bytes=descriptor.size_bytes)
+        if descriptor.digest == EMPTY_JSON_DIGEST and descriptor.size_bytes == len(EMPTY_JSON):
+            return EMPTY_JSON
         content = bytearray()
         with self.upstream.blob(self.repository, descriptor.digest) as chunks:
             for chunk in chunks:

@@ -87,6 +87,8 @@ class Capabilities:
     """A manifest stays when its last tag moves or goes (Zot's does not)."""
     keeps_cut_uploads: bool
     """An upload keeps what came when a request to it breaks off (Zot drops it whole)."""
+    takes_whole: bool
+    """A blob can be sent whole in the request that would open its upload."""
     checks_digests: bool
     """It is known to refuse what is not what its digest says, so that nobody has to hash twice."""
     gc: Gc
@@ -248,8 +250,8 @@ class TransferLog(Protocol):
     def upload_closed(self, repository: str, digest: Digest) -> None:
         """Forget an upload."""
 
-    def blob_stored(self, repository: str, digest: Digest) -> None:
-        """Remember that a repository has a blob, so that others can take it over from there."""
+    def blobs_stored(self, repository: str, digests: Collection[Digest]) -> None:
+        """Remember that a repository has blobs, so that others can take them over from there."""
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         """Forget it."""

@@ -35,13 +35,15 @@ class Publisher:
         if missing:
             text = "blobs are missing at the site"
             raise FleetError(Kind.CONFLICT, "CLOSURE_INCOMPLETE", text, subject=min(missing))
-        self._put_small_blobs(admission)
-        indexes = fallback_indexes(admission, self._site.capabilities)
+        self.put_small_blobs(admission)
         evidence = [manifest for one in admission.evidence for manifest in one.manifests]
         children = [child.manifest for child in admission.children if child.wanted]
-        self.put(repository, [*evidence, *indexes.values(), *children, admission.root])
-        tags = {one.tag: one.manifests[-1] for one in admission.evidence if one.tag} | indexes
-        self.tag(repository, tags | dict.fromkeys(admission.tags, admission.root))
+        tags = {one.tag: one.manifests[-1] for one in admission.evidence if one.tag}
+        tags |= fallback_indexes(admission, self._site.capabilities)
+        tags |= dict.fromkeys(admission.tags, admission.root)
+        named = {manifest.digest for manifest in tags.values()}
+        self.put(repository, [one for one in (*evidence, *children, admission.root) if one.digest not in named])
+        self.tag(repository, tags)
 
     def put(self, repository: str, manifests: Iterable[RawManifest]) -> None:
         """Put manifests by digest, in order, leaving out what is there."""
@@ -52,35 +54,44 @@ class Publisher:
         self._intents.put_done(repository, [one.digest for one in absent])
 
     def tag(self, repository: str, tags: dict[str, RawManifest]) -> None:
-        """Let tags stand for manifests that are there.
+        """Put manifests under tags, in order; by their digests they are there from then on as well.
 
         Raises:
             FleetError: EXISTS `TAG_TAKEN`.
         """
         moved = {tag: to for tag, to in tags.items() if not self._is_settled(repository, tag, to.digest)}
-        self._intents.intend_put(repository, {tag: to.digest for tag, to in moved.items()})
+        digests = {to.digest for to in moved.values()}
+        ours = {one: one for one in sorted(digests) if not self._is_settled(repository, one, one)}
+        intended = ours | {tag: to.digest for tag, to in moved.items()}
+        self._intents.intend_put(repository, intended)
         with preserved(self._site, repository, moved, lambda _: True):
             for tag, manifest in moved.items():
                 self._site.put_manifest(repository, tag, manifest)
-        self._intents.put_done(repository, list(moved))
+        self._intents.put_done(repository, list(intended))
 
     def _is_settled(self, repository: str, reference: str, wanted: Digest) -> bool:
         """Say whether nothing is to be written.
 
         In a registry that we share, what was there before us stays its owner's: it is used, not claimed.
         """
+        is_ours = self._intents.is_ours(repository, reference)
+        if self._site.capabilities.sole_writer and not is_ours:
+            return False  # nobody else put anything there
         found = self._site.head(repository, reference)
-        if self._intents.is_ours(repository, reference):
+        if is_ours:
             return found == wanted
-        if found is None or self._site.capabilities.sole_writer:
+        if found is None:
             return False
         if found != wanted:
             text = "a tag at the site is somebody else's: remove it, or give the source a prefix"
             raise FleetError(Kind.EXISTS, "TAG_TAKEN", text, subject=f"{repository}:{reference}")
         return True
 
-    def _put_small_blobs(self, admission: Admission) -> None:
-        """Put what is held in memory: evidence, and the bytes of unwanted children where they are asked for."""
+    def put_small_blobs(self, admission: Admission) -> None:
+        """Put what is held in memory: evidence, and the bytes of unwanted children where they are asked for.
+
+        To be called before it is anybody's turn to publish, too: then `publish` finds them there.
+        """
         repository = admission.local_repository
         small = {blob.digest: content for one in admission.evidence for blob, content in one.blobs}
         if self._site.capabilities.child_blobs:

@@ -70,19 +70,26 @@ class Replicator:
         self._transfer.close()
 
     def replicate(
-        self, admission: Admission, upstream: Upstream, confirm: Confirm, urgency: Urgency = _ORDINARY
+        self,
+        admission: Admission,
+        upstream: Upstream,
+        confirm: Confirm,
+        urgency: Urgency = _ORDINARY,
+        *,
+        goes_on: Callable[[], bool] = lambda: True,
     ) -> Admission:
         """Bring an admitted image and publish it: `→ the admission under which it was published`.
 
         `confirm` is asked under the lock, before the first manifest is written: policies, trust and blocks may
-        have changed while layers came.
+        have changed while layers came. `goes_on` is asked for each piece that comes.
 
         Raises:
             FleetError: as `Transfer.bring`, `Publisher.publish` and `confirm`.
         """
         for tries_left in reversed(range(_TRIES)):
             removals = self._removals
-            self._transfer.bring(upstream, admission, urgency)
+            self._transfer.bring(upstream, admission, urgency, goes_on)
+            self._publisher.put_small_blobs(admission)
             with self._writing:
                 confirmed = confirm(admission)
                 # A question for each of 60 blobs takes a tenth of the time of a copy: where nobody else writes and

@@ -80,6 +80,8 @@ class Transfer:
         self._stop = threading.Event()
         self._workers = Workers()
         self._own = threading.local()
+        self._stored: dict[Digest, str] = {}
+        """Which repository has what came for images that are not complete: journaled when they are."""
 
     def stop(self) -> None:
         """Stop what moves, keeping open uploads for the next start; usable from any thread."""
@@ -91,23 +93,34 @@ class Transfer:
         self.stop()
         self._workers.close()
 
-    def bring(self, upstream: Upstream, dossier: Dossier, urgency: Urgency) -> None:
-        """Bring every blob that the site does not have.
+    def bring(
+        self, upstream: Upstream, dossier: Dossier, urgency: Urgency, goes_on: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Bring every blob that the site does not have, as long as `goes_on`.
 
         Raises:
             FleetError: the first failure, when the others of this artifact have come to an end; what came, stays.
         """
-        tasks = [self._task(upstream, dossier, blob) for blob in dossier.blobs]
+        tasks = [self._task(upstream, dossier, blob, goes_on) for blob in dossier.blobs]
         most = {blob.digest: blob.size_bytes for blob in dossier.blobs}
-        with self._room.claimed(most, partial(self._to_come, dossier)):
-            self._workers.run(urgency, dossier.source, tasks)
+        try:
+            with self._room.claimed(most, partial(self._to_come, dossier)):
+                self._workers.run(urgency, dossier.source, tasks)
+        finally:
+            stored = [one for one in most if self._stored.get(one) == dossier.local_repository]
+            self._log.blobs_stored(dossier.local_repository, stored)
+            for digest in stored:
+                self._stored.pop(digest, None)
+
+    def _origin(self, digest: Digest) -> str:
+        return self._stored.get(digest) or self._log.blob_origin(digest)
 
     def _to_come(self, dossier: Dossier) -> dict[Digest, int]:
         """Say how many bytes of which blobs the registry's disk has to take for an image."""
         return {
             blob.digest: blob.size_bytes - self._begun_bytes(dossier.local_repository, blob.digest)
             for blob in dossier.blobs
-            if not self._site.has_blob(dossier.local_repository, blob.digest) and not self._log.blob_origin(blob.digest)
+            if not self._site.has_blob(dossier.local_repository, blob.digest) and not self._origin(blob.digest)
         }
 
     def _begun_bytes(self, repository: str, digest: Digest) -> int:
@@ -125,7 +138,7 @@ class Transfer:
         with self._workers.held(digests) as held:
             yield held
 
-    def _task(self, upstream: Upstream, dossier: Dossier, blob: Descriptor) -> Task:
+    def _task(self, upstream: Upstream, dossier: Dossier, blob: Descriptor, goes_on: Callable[[], bool]) -> Task:
         repository = dossier.local_repository
 
         def came(size_bytes: int) -> None:
@@ -142,6 +155,7 @@ class Transfer:
             repository,
             blob,
             stop=self._stop,
+            goes_on=goes_on,
             came=came,
             found=partial(self._progress.found, dossier.name),
             lost=lost,
@@ -154,7 +168,7 @@ class Transfer:
                 elif not landing.bring(upstream, dossier.repository, self._segment(), yields):
                     return False
             self._room.settled(blob.digest)
-            self._log.blob_stored(repository, blob.digest)
+            self._stored[blob.digest] = repository
             return True
 
         return Task(blob.digest, blob.size_bytes, bring)
@@ -170,5 +184,5 @@ class Transfer:
         """Say whether the blob is there, or could be taken over from another repository."""
         if self._site.has_blob(repository, digest):
             return True
-        origin = self._log.blob_origin(digest)
+        origin = self._origin(digest)
         return bool(origin) and origin != repository and self._site.mount(repository, digest, origin=origin)

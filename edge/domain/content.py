@@ -31,6 +31,9 @@ _FOREIGN = (
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
 MAX_MANIFEST_BYTES = 4 << 20
+EMPTY_JSON = b"{}"
+"""The config of what needs none. Source: OCI image specification 1.1, "Guidance for an Empty Descriptor"."""
+EMPTY_JSON_DIGEST = digest_of(EMPTY_JSON)
 MAX_CHILDREN = 64
 """Children of one index."""
 MAX_INDEX_DEPTH = 2

@@ -52,8 +52,9 @@ class MemoryJournal:
     def open_uploads(self) -> Collection[OpenBlob]:
         return [OpenBlob(*key, location) for key, location in self.uploads.items()]
 
-    def blob_stored(self, repository: str, digest: Digest) -> None:
-        self.blobs.setdefault(digest, []).append(repository)
+    def blobs_stored(self, repository: str, digests: Collection[Digest]) -> None:
+        for digest in digests:
+            self.blobs.setdefault(digest, []).append(repository)
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         self.blobs[digest] = [name for name in self.blobs.get(digest, []) if name != repository]

@@ -71,6 +71,7 @@ EXCLUSIVE = Capabilities(
     child_blobs=False,
     keeps_untagged=True,
     keeps_cut_uploads=False,
+    takes_whole=False,
     checks_digests=True,
     gc=Gc.NONE,
     sole_writer=True,

@@ -80,9 +80,9 @@ class Transfers:
         rows = self._database.rows("SELECT repository, digest, location FROM upload")
         return [OpenBlob(repository, Digest(digest), location) for repository, digest, location in rows]
 
-    def blob_stored(self, repository: str, digest: Digest) -> None:
-        """Remember that a repository has a blob."""
-        self._database.write_soon("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(digest, repository)])
+    def blobs_stored(self, repository: str, digests: Collection[Digest]) -> None:
+        """Remember that a repository has blobs."""
+        self._database.write_soon("INSERT OR IGNORE INTO blob VALUES (?, ?)", [(one, repository) for one in digests])
 
     def blob_gone(self, repository: str, digest: Digest) -> None:
         """Forget it."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPException
-from typing import cast
+from typing import Any, cast
 
 from urllib3.exceptions import ProtocolError
 from urllib3.util.wait import wait_for_read
@@ -21,6 +21,9 @@ from edge.adapters.oci.endpoint import Origin
 from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request
 from edge.adapters.oci.failures import SITE
 from edge.app.ports import Credential
+
+_LONGEST_FIELD = 65536
+_MOST_FIELDS = 100
 
 
 class NearClient:
@@ -107,6 +110,7 @@ class Connections:
                 return known
             known.close()  # the server has closed it for idleness
         connection = http.client.HTTPConnection(self._origin.host, self._origin.port, timeout=CONNECT_S)
+        connection.response_class = _Response
         try:
             connection.connect()
         except OSError as error:
@@ -117,6 +121,51 @@ class Connections:
     def _pop(self) -> http.client.HTTPConnection | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
+
+
+class _Fields(dict[str, str]):
+    """Header fields; of one that came twice the last counts, and none that is read here may come twice."""
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- as in email.Message
+        """Read a field by its name in any case."""
+        return super().get(name.lower(), default)
+
+
+class _Response(http.client.HTTPResponse):
+    """Reads heads without the parser of e-mails, which takes a fifth of what a small blob costs (measured)."""
+
+    def begin(self) -> None:
+        """Read the head of the answer.
+
+        Raises:
+            HTTPException: it is none.
+        """
+        status = http.HTTPStatus.CONTINUE
+        while status == http.HTTPStatus.CONTINUE:
+            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
+            fields = self._fields()
+        self.code = self.status = status
+        self.version = 10 if version == "HTTP/1.0" else 11
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = fields.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in {http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED} or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        self.will_close = self._check_close() or (not self.chunked and self.length is None)  # type: ignore[attr-defined]
+
+    def _fields(self) -> _Fields:
+        fields = _Fields()
+        for _ in range(_MOST_FIELDS):
+            line = self.fp.readline(_LONGEST_FIELD + 1)
+            if len(line) > _LONGEST_FIELD:
+                raise http.client.LineTooLong("header line")
+            if line in {b"\r\n", b"\n", b""}:
+                return fields
+            name, _, text = line.decode("latin-1").partition(":")
+            fields[name.strip().lower()] = text.strip()
+        raise HTTPException(f"more than {_MOST_FIELDS} header fields")
 
 
 class _Received:

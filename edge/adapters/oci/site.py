@@ -27,6 +27,7 @@ from fleet.reference import Digest, digest_of, parse_digest
 
 _MANIFEST_LIMIT = 4 * 1024 * 1024
 _CHUNK = 256 * 1024
+_BAD_REQUEST = 400
 _NOT_FOUND = 404
 _NOT_ALLOWED = 405
 _SPARE_BYTES = 1024 * 1024
@@ -199,7 +200,12 @@ class OciSite:
 
     def put_blob(self, repository: str, digest: Digest, content: bytes | memoryview) -> None:
         """Send a small blob whole."""
-        self._put(self.begin(repository), digest, content)
+        if not self._capabilities.takes_whole:
+            self._put(self.begin(repository), digest, content)
+            return
+        path = f"blobs/uploads/?{urlencode({'digest': digest})}"
+        response = self._ask("POST", repository, path, headers=_OCTETS, body=content)
+        self._expect_whole(response, digest)
 
     def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
         """Publish a manifest, raw, under a digest or a tag."""
@@ -261,12 +267,14 @@ class OciSite:
         joint = "&" if urlsplit(upload.location).query else "?"
         location = f"{upload.location}{joint}{urlencode({'digest': digest})}"
         response = self._send("PUT", location, headers=_OCTETS, body=content)
-        if response.status == 400:  # noqa: PLR2004 -- Bad Request
-            detail = read_at_most(response, 1024)
+        if response.status == _BAD_REQUEST:
             self.cancel(upload)
-            if b"DIGEST_INVALID" in detail:
-                text = "what was sent is not what its digest says"
-                raise FleetError(Kind.CORRUPT, "DIGEST_MISMATCH", text, subject=digest)
+        self._expect_whole(response, digest)
+
+    def _expect_whole(self, response: Answer, digest: Digest) -> None:
+        if response.status == _BAD_REQUEST and b"DIGEST_INVALID" in read_at_most(response, 1024):
+            text = "what was sent is not what its digest says"
+            raise FleetError(Kind.CORRUPT, "DIGEST_MISMATCH", text, subject=digest)
         self._expect_upload(response, {201})
         discard(response)
 
@@ -294,7 +302,7 @@ class OciSite:
         rest: str,
         *,
         headers: dict[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | memoryview | None = None,
     ) -> Answer:
         path = f"/v2/{self._prefix}{repository}/{rest}"
         return self._client.send(Request(method, path, self._prefix + repository, _WRITE, headers, body))

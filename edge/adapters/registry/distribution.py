@@ -30,6 +30,7 @@ CAPABILITIES = Capabilities(
     child_blobs=False,
     keeps_untagged=True,
     keeps_cut_uploads=True,
+    takes_whole=False,
     checks_digests=True,
     gc=Gc.EXCLUSIVE,
     sole_writer=True,

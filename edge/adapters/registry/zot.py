@@ -32,6 +32,7 @@ CAPABILITIES = Capabilities(
     child_blobs=True,
     keeps_untagged=False,
     keeps_cut_uploads=False,
+    takes_whole=True,
     checks_digests=True,
     gc=Gc.ONLINE,
     sole_writer=True,

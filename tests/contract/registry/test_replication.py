@@ -271,7 +271,7 @@ def test_a_tag_of_somebody_else_s_is_theirs(opened: RunningSite, central: Centra
     assert rig.head(repository, "v1") == theirs.digest
     found = rig.replicator.sweep({})
     rig.replicator.close()
-    assert [one.reference for one in found] == [image.digest]
+    assert found == []  # nothing was written
     assert rig.head(repository, image.digest) is None
     assert rig.head(repository, theirs.digest) == theirs.digest
 

@@ -143,7 +143,7 @@ def test_transfers_remember_uploads_and_where_blobs_are(path: Path) -> None:
     assert log.upload("app", DIGEST) == "/upload/1"
     log.upload_closed("app", DIGEST)
     assert not log.upload("app", DIGEST)
-    log.blob_stored("app", DIGEST)
+    log.blobs_stored("app", [DIGEST])
     assert log.blob_origin(DIGEST) == "app"
     log.blob_gone("app", DIGEST)
     assert not log.blob_origin(DIGEST)
