@@ -72,6 +72,7 @@ class Torn:
         return {name for name in self.wanted if states.get(name, ("", ""))[0] != "published"}
 
 
+@pytest.mark.timeout(240 + 20 * KILLS)
 @pytest.mark.parametrize("kind", ["distribution", pytest.param("zot", marks=pytest.mark.needs_zot)])
 def test_whatever_is_cut_and_killed_all_images_arrive_and_hardly_a_byte_twice(
     fleet: Vertical, central: Central, tmp_path: Path, kind: str
