@@ -1,29 +1,15 @@
-"""Keep-alive connections to one plain HTTP server on this machine: the site's own registry.
-
-Nothing of what makes the way to a stranger safe is needed here, and it costs: with urllib3 a request to a registry next
-door takes 0.6 ms of CPU, with http.client alone 0.25 (measured), and every blob takes two or three of them.
-"""
+"""The site's own registry, next door: its one writer, or anybody, over plain HTTP on this machine."""
 
 from __future__ import annotations
 
-import http.client
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from http.client import HTTPException
-from typing import Any, cast
-
-from urllib3.exceptions import ProtocolError
-from urllib3.util.wait import wait_for_read
+from urllib3.exceptions import HTTPError
 
 from edge.adapters.oci.auth import basic
+from edge.adapters.oci.connections import Connections
 from edge.adapters.oci.endpoint import Origin
-from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request
+from edge.adapters.oci.exchange import AGENT, Answer, Request
 from edge.adapters.oci.failures import SITE
 from edge.app.ports import Credential
-
-_LONGEST_FIELD = 65536
-_MOST_FIELDS = 100
 
 
 class NearClient:
@@ -46,175 +32,9 @@ class NearClient:
             return self._connections.request(
                 request.method, request.path, body=request.body, headers={**self._headers, **(request.headers or {})}
             )
-        except ProtocolError as error:
+        except HTTPError as error:
             raise self.voice.unreachable(self.origin.host, str(error)) from error
 
     def close(self) -> None:
         """Drop every connection."""
         self._connections.close()
-
-
-class Connections:
-    """A stack of idle connections; safe to use from many threads."""
-
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-        self._idle: list[http.client.HTTPConnection] = []
-        self._is_closed = False
-        self._lock = threading.Lock()
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | memoryview | Iterator[bytes] | None,
-        headers: Mapping[str, str],
-    ) -> Answer:
-        """Send a request for `path` and wait for the head of the answer.
-
-        Raises:
-            ProtocolError: there is none. Whatever an iterator of the body raises goes through.
-        """
-        connection = self._take()
-        try:
-            with suppress(BrokenPipeError):  # it may have said why before it closed
-                connection.request(method, path, cast("bytes | None", body), dict(headers))
-            return _Received(connection.getresponse(), connection, self)
-        except (HTTPException, OSError) as error:
-            connection.close()
-            raise ProtocolError(str(error) or type(error).__name__, error) from error
-        except BaseException:
-            connection.close()
-            raise
-
-    def close(self) -> None:
-        """Drop every idle connection, and the others when they come back."""
-        with self._lock:
-            self._is_closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def give_back(self, connection: http.client.HTTPConnection) -> None:
-        """Keep a connection for the next request."""
-        with self._lock:
-            if not self._is_closed:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def _take(self) -> http.client.HTTPConnection:
-        while (known := self._pop()) is not None:
-            if not wait_for_read(known.sock, timeout=0):
-                return known
-            known.close()  # the server has closed it for idleness
-        connection = http.client.HTTPConnection(self._origin.host, self._origin.port, timeout=CONNECT_S)
-        connection.response_class = _Response
-        try:
-            connection.connect()
-        except OSError as error:
-            raise ProtocolError(str(error), error) from error
-        connection.sock.settimeout(READ_S)
-        return connection
-
-    def _pop(self) -> http.client.HTTPConnection | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-
-class _Fields(dict[str, str]):
-    """Header fields; of one that came twice the last counts, and none that is read here may come twice."""
-
-    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- as in email.Message
-        """Read a field by its name in any case."""
-        return super().get(name.lower(), default)
-
-
-class _Response(http.client.HTTPResponse):
-    """Reads heads without the parser of e-mails, which takes a fifth of what a small blob costs (measured)."""
-
-    def begin(self) -> None:
-        """Read the head of the answer.
-
-        Raises:
-            HTTPException: it is none.
-        """
-        status = http.HTTPStatus.CONTINUE
-        while status == http.HTTPStatus.CONTINUE:
-            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
-            fields = self._fields()
-        self.code = self.status = status
-        self.version = 10 if version == "HTTP/1.0" else 11
-        self.headers = self.msg = fields  # type: ignore[assignment]
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
-        length = fields.get("content-length", "")
-        self.length = int(length) if length.isdecimal() and not self.chunked else None
-        if status in {http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED} or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.length = 0
-        self.will_close = self._check_close() or (not self.chunked and self.length is None)  # type: ignore[attr-defined]
-
-    def _fields(self) -> _Fields:
-        fields = _Fields()
-        for _ in range(_MOST_FIELDS):
-            line = self.fp.readline(_LONGEST_FIELD + 1)
-            if len(line) > _LONGEST_FIELD:
-                raise http.client.LineTooLong("header line")
-            if line in {b"\r\n", b"\n", b""}:
-                return fields
-            name, _, text = line.decode("latin-1").partition(":")
-            fields[name.strip().lower()] = text.strip()
-        raise HTTPException(f"more than {_MOST_FIELDS} header fields")
-
-
-class _Received:
-    """Implements `Answer`; the connection goes back by itself when the body has been read."""
-
-    def __init__(
-        self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, home: Connections
-    ) -> None:
-        self._response = response
-        self._connection: http.client.HTTPConnection | None = connection
-        self._home = home
-        self.status = response.status
-        self.headers = response.headers
-
-    @property
-    def length_remaining(self) -> int | None:
-        """Bytes of the body still to come, or None where nobody said."""
-        return self._response.length
-
-    def read(self, amt: int | None = None) -> bytes:
-        """Read `amt` bytes, fewer at the end."""
-        return self._got(self._response.read, amt)
-
-    def read1(self, amt: int | None = None) -> bytes:
-        """Read what is there, `amt` bytes at the most."""
-        return self._got(lambda most: self._response.read1(-1 if most is None else most), amt)
-
-    def _got(self, read: Callable[[int | None], bytes], amt: int | None) -> bytes:
-        try:
-            content = read(amt)
-        except (HTTPException, OSError) as error:
-            self.close()
-            raise ProtocolError(str(error), error) from error
-        self.release_conn()
-        return content
-
-    def release_conn(self) -> None:
-        """Give the connection back, where the body is at its end and the server keeps it open."""
-        if self._connection is None or not self._response.isclosed():
-            return
-        connection, self._connection = self._connection, None
-        if self._response.will_close:
-            connection.close()
-        else:
-            self._home.give_back(connection)
-
-    def close(self) -> None:
-        """Drop the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._response.close()
-            connection.close()
