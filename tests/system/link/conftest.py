@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -101,12 +102,18 @@ class Metered:
         return reason if state == "waiting" else ""
 
 
-@pytest.fixture(params=KINDS, scope="module")
-def metered(request: pytest.FixtureRequest, estate: Estate, satctl: Satctl) -> Iterator[Metered]:
-    kind = str(request.param)
+@contextmanager
+def metered_site(estate: Estate, satctl: Satctl, kind: str) -> Iterator[Metered]:
+    """Run a site that has fetched nothing yet."""
     with cutting_proxy(estate.central.url) as proxy:
         name = f"{kind}-{secrets.token_hex(4)}"
         host = proxy.url.removeprefix("http://")
         estate.add_source(name, host, prefix=name)
         yield Metered(estate, estate.site(kind, name, plain_hosts=[host]), proxy, satctl, name)
         estate.retire(name)
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def metered(request: pytest.FixtureRequest, estate: Estate, satctl: Satctl) -> Iterator[Metered]:
+    with metered_site(estate, satctl, str(request.param)) as site:
+        yield site

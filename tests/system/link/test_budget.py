@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.system.link.conftest import Metered
+from tests.rig.estate import Estate
+from tests.rig.satctl import Satctl
+from tests.system.link.conftest import KINDS, Metered, metered_site
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
@@ -14,6 +17,13 @@ MIB = 1 << 20
 BUDGET, RATE = 4_000_000, 1_500_000
 LOST_S = 0.4
 """What a kill may cost: the ranges under way and the last ones that came, a tenth of a second each, of both blobs."""
+
+
+@pytest.fixture(params=KINDS)
+def metered(request: pytest.FixtureRequest, estate: Estate, satctl: Satctl) -> Iterator[Metered]:
+    """Give each test a site of its own: what came before a budget was set counts."""
+    with metered_site(estate, satctl, str(request.param)) as site:
+        yield site
 
 
 def _zone_at_noon() -> str:
