@@ -155,6 +155,13 @@ def test_bytes_that_are_not_what_their_digest_says_are_refused(opened: RunningSi
     assert not opened.site.has_blob(repository, digest_of(b"y"))
 
 
+def test_a_whole_blob_that_is_not_what_its_digest_says_is_refused(opened: RunningSite, repository: str) -> None:
+    with pytest.raises(FleetError) as caught:
+        opened.site.put_blob(repository, digest_of(b"y"), b"x" * 1000)
+    assert (caught.value.kind, caught.value.reason) == (Kind.CORRUPT, "DIGEST_MISMATCH")
+    assert not opened.site.has_blob(repository, digest_of(b"y"))
+
+
 def test_a_segment_in_the_wrong_place_loses_no_byte_silently(opened: RunningSite, repository: str) -> None:
     upload = opened.site.append(opened.site.begin(repository), memoryview(b"x" * 1000))
     wrong = type(upload)(upload.location, 500)
