@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
+from typing import TYPE_CHECKING
 
 from fleet.errors import FleetError, malformed
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+# Time zones and cron take 1 MB of memory, which a satellite without windows and budgets does without.
 
 LEAST_RATE = 1000
 LEAST_BUDGET = 10_000
@@ -49,6 +52,8 @@ class Link:
     @property
     def zone(self) -> ZoneInfo:
         """The site's time zone; UTC where none is named."""
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - see above
+
         return ZoneInfo(self.time_zone or "UTC")
 
 
@@ -76,6 +81,8 @@ def check_link(link: Link) -> Link:
 def _check_zone(name: str) -> None:
     if not name:
         return
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - see above
+
     try:
         ZoneInfo(_ZONE.fullmatch(name)[0])  # type: ignore[index] # None is no zone either
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -88,6 +95,8 @@ def _check_window(window: Window) -> None:
     if len(window.cron) > _MAX_CRON or len(window.cron.split()) != _FIELDS:
         text = "a window begins by five cron fields: minute, hour, day of month, month, day of week"
         raise _malformed(text, window.cron)
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - see above
+
     try:
         next(CronSim(window.cron, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:

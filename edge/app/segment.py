@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import time
 
 from edge.app.ports import Staging
@@ -20,7 +21,8 @@ class Segment:
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
-        self._buffer = memoryview(bytearray(SEGMENT_BYTES))
+        # Pages of its own: those that are never used take no memory, and all go back with the thread's end.
+        self._buffer = memoryview(mmap.mmap(-1, SEGMENT_BYTES))
         self._key = ""
         self._offset = 0
         self._staged = 0

@@ -21,6 +21,8 @@ JOBS = 6
 """Blobs at a time: four tie with the fastest copiers on two cores (measured), and two are left for other sources."""
 JOBS_PER_SOURCE = 4
 """Of them from one source: one that stands still does not keep the others waiting."""
+KEPT_S = 5.0
+"""How long a thread is kept that has nothing to do: it holds a stack and a buffer, 2 MB and more."""
 
 Yields = Callable[[], bool]
 """Says whether the thread is wanted for something more urgent."""
@@ -116,7 +118,7 @@ class Workers:
     def close(self) -> None:
         """Stop, and wait for the threads."""
         self.stop()
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join()
 
     # With the lock held -----------------------------------------------------------------------------------
@@ -189,8 +191,11 @@ class Workers:
                 if picked is not None:
                     return picked
                 self._idle += 1
-                self._changed.wait()
+                is_called = self._changed.wait(KEPT_S)
                 self._idle -= 1
+                if not is_called and not self._batches:
+                    self._threads.remove(threading.current_thread())
+                    break
             return None
 
     def _finish(self, batch: _Batch, task: Task, *, is_done: bool, error: BaseException | None) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum, unique
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim
+from typing import TYPE_CHECKING
 
 from fleet.link import Link, Window
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 HORIZON = timedelta(days=1)
 """Nobody looks further ahead for the end of windows that follow on one another."""
@@ -96,6 +97,8 @@ def opening(link: Link, at: datetime) -> Opening:
 
 def _spans(window: Window, zone: ZoneInfo, at: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Walk the window's times, in UTC, from the first that has not ended at a moment."""
+    from cronsim import CronSim  # noqa: PLC0415 - most satellites have no windows, and do without its memory
+
     since = at.astimezone(UTC) - window.duration
     for begin in CronSim(window.cron, since.astimezone(zone)):
         moment = begin.astimezone(UTC)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from edge.app import workers as workers_module
 from edge.app.workers import Task, Workers, Yields
 from edge.domain.turns import Load, Urgency, in_order, joined
 from fleet.errors import FleetError
@@ -204,6 +205,17 @@ def test_an_image_of_which_nothing_is_missing_waits_for_nobody() -> None:
     with workers() as made:
         made.run(Urgency(), "hub", [])
         assert made._threads == []
+
+
+def test_threads_that_have_nothing_to_do_end_and_others_come_when_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "KEPT_S", 0.01)
+    site = Site()
+    with workers(jobs=2, per_source=2) as made:
+        made.run(Urgency(), "hub", [site.task("one"), site.task("two")])
+        wait_until(lambda: made._threads == [])
+        assert made._idle == 0
+        made.run(Urgency(), "hub", [site.task("three")])
+    assert sorted(site.log) == ["one", "three", "two"]
 
 
 def load(group: str, *, priority: int = 0, left: int = 1, arrived: int = 0, source: str = "hub") -> Load:
