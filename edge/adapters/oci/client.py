@@ -6,23 +6,32 @@ HTTP/1.1 on purpose: over TLS it takes half of the CPU of the alternatives (meas
 from __future__ import annotations
 
 import re
+import ssl
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, SSLError
 
 from edge.adapters.oci.auth import Authenticator, CredentialFor, Renewed, TokenAnswer
 from edge.adapters.oci.connections import Connections
 from edge.adapters.oci.endpoint import Endpoint, origin_of
-from edge.adapters.oci.exchange import AGENT, CONNECT_S, READ_S, Answer, Request, discard, read_at_most
+from edge.adapters.oci.exchange import (
+    AGENT,
+    Answer,
+    BrokenError,
+    ByProxyError,
+    ExchangeError,
+    Request,
+    UntrustedError,
+    discard,
+    read_at_most,
+)
 from edge.adapters.oci.failures import Voice, proxy_refused, proxy_unreachable
 from edge.adapters.oci.proxy import Proxies, Proxy
 from edge.app.ports import Credential
 from fleet.errors import FleetError
+
+if TYPE_CHECKING:
+    from edge.adapters.oci.foreign import ForeignPools
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS = 5
@@ -30,9 +39,6 @@ _ANSWERS = 2
 """Challenges of one request that are answered: one when what let us in ran out, one when it was replaced."""
 _TOKEN_BODY = 64 * 1024
 _PROXY_AUTHENTICATION = 407
-_CONNECTIONS = 8
-"""How many are kept of each other host: as many as there are threads."""
-_TIMEOUT = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
 
 
 _DIRECTLY = Proxies()
@@ -69,8 +75,7 @@ class Client:
         self.voice = voice
         self._endpoint = endpoint
         self._proxies = proxies
-        self._pool = partial(urllib3.PoolManager, maxsize=_CONNECTIONS, retries=False, timeout=_TIMEOUT)
-        self._made: dict[tuple[bool, Proxy | None], urllib3.PoolManager] = {}
+        self._made: dict[tuple[bool, Proxy | None], ForeignPools] = {}
         self._own: Connections | None = None
         self._making = threading.Lock()
         self._auth = Authenticator(endpoint.origin, credential, self._fetch_token, voice=voice, renewed=renewed)
@@ -83,30 +88,26 @@ class Client:
             if self._own:
                 self._own.close()
 
-    def _pools(self, *, is_own: bool, proxy: Proxy | None) -> urllib3.PoolManager:
+    def _pools(self, *, is_own: bool, proxy: Proxy | None) -> ForeignPools:
         """Find the connections for a place; made when first used: the public authorities take 20 ms and megabytes."""
+        from edge.adapters.oci.foreign import ForeignPools  # noqa: PLC0415 - most never need it: 4 MB
+
         with self._making:
             found = self._made.get((is_own, proxy))
             if found is None:
-                found = self._made[is_own, proxy] = self._make(is_own=is_own, proxy=proxy)
+                context = self._own_context() if is_own else self._endpoint.foreign_context()
+                found = self._made[is_own, proxy] = ForeignPools(context, proxy)
             return found
+
+    def _own_context(self) -> ssl.SSLContext | None:
+        return self._endpoint.own_context() if self.origin.scheme == "https" else None
 
     def _directly(self) -> Connections:
         """Find the connections to the registry itself, without a proxy."""
         with self._making:
             if self._own is None:
-                context = self._endpoint.own_context() if self.origin.scheme == "https" else None
-                self._own = Connections(self.origin, context)
+                self._own = Connections(self.origin, self._own_context())
             return self._own
-
-    def _make(self, *, is_own: bool, proxy: Proxy | None) -> urllib3.PoolManager:
-        make: Callable[..., urllib3.PoolManager] = self._pool
-        if proxy:
-            headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-            make = partial(urllib3.ProxyManager, proxy.url, proxy_headers=headers, **self._pool.keywords)
-        if not is_own:
-            return make(ssl_context=self._endpoint.foreign_context())
-        return make() if self.origin.scheme == "http" else make(ssl_context=self._endpoint.own_context())
 
     def send(self, request: Request) -> Answer:
         """Send a request and return the answer with its body unread, authenticated if need be.
@@ -172,14 +173,14 @@ class Client:
             attempts -= 1
             try:
                 response = self._sent(request, url, headers, is_own=is_own, proxy=proxy)
-            except ProxyError as error:
-                raise self._by_proxy(error) from error
-            except SSLError as error:
+            except ByProxyError as error:
+                raise self._by_proxy(str(error)) from error
+            except UntrustedError as error:
                 raise self.voice.untrusted(self.origin.host, str(error)) from error
-            except ProtocolError as error:
+            except BrokenError as error:
                 if not attempts:
                     raise self.voice.unreachable(self.origin.host, str(error)) from error
-            except HTTPError as error:
+            except ExchangeError as error:
                 raise self.voice.unreachable(self.origin.host, str(error)) from error
             else:
                 if proxy and response.status == _PROXY_AUTHENTICATION:
@@ -194,19 +195,11 @@ class Client:
             parts = urlsplit(url)
             path = f"{parts.path}?{parts.query}" if parts.query else parts.path
             return self._directly().request(request.method, path, body=request.body, headers=headers)
-        return self._pools(is_own=is_own, proxy=proxy).request(
-            request.method,
-            url,
-            body=cast("bytes | None", request.body),  # any buffer does; its stubs do not know
-            headers=headers,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
+        pools = self._pools(is_own=is_own, proxy=proxy)
+        return pools.request(request.method, url, body=request.body, headers=headers)
 
-    def _by_proxy(self, error: ProxyError) -> FleetError:
+    def _by_proxy(self, words: str) -> FleetError:
         """Tell a proxy that is away from one that refuses, and both from a source that it cannot reach."""
-        words = str(error.original_error)
         answered = _TUNNEL.search(words)
         if not answered:
             return proxy_unreachable(self.origin.host, words)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from urllib3.exceptions import HTTPError
-
 from edge.adapters.oci.endpoint import Origin
 from edge.adapters.oci.failures import Voice
 from fleet.errors import FleetError
@@ -18,6 +16,22 @@ AGENT = {"User-Agent": "harbor-satellite"}
 CONNECT_S, READ_S = 10.0, 60.0
 """How long a registry may take to be reached, and between two of its bytes."""
 _ERROR_BODY = 16 * 1024
+
+
+class ExchangeError(Exception):
+    """There is no answer, or no more of it: nobody is there, or takes too long."""
+
+
+class BrokenError(ExchangeError):
+    """The connection broke; one that was idle may just have been closed by the other side."""
+
+
+class UntrustedError(ExchangeError):
+    """The other side's certificate cannot be verified."""
+
+
+class ByProxyError(ExchangeError):
+    """The proxy is away, or refuses; the text is the standard library's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Request:
 
 
 class Answer(Protocol):
-    """An answer whose body is yet to be read; urllib3's are such."""
+    """An answer whose body is yet to be read; reading raises `ExchangeError` where it breaks off."""
 
     status: int
 
@@ -107,7 +121,7 @@ def read_at_most(response: Answer, limit: int) -> bytes:
     try:
         while len(content) <= limit and (chunk := response.read(limit + 1 - len(content))):
             content += chunk
-    except (HTTPError, OSError):
+    except (ExchangeError, OSError):
         response.close()
     return bytes(content)
 
@@ -118,6 +132,6 @@ def discard(response: Answer) -> None:
         if not response.read(_ERROR_BODY):
             response.release_conn()
             return
-    except (HTTPError, OSError):
+    except (ExchangeError, OSError):
         pass
     response.close()

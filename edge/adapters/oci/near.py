@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from urllib3.exceptions import HTTPError
-
 from edge.adapters.oci.auth import basic
 from edge.adapters.oci.connections import Connections
 from edge.adapters.oci.endpoint import Origin
-from edge.adapters.oci.exchange import AGENT, Answer, Request
+from edge.adapters.oci.exchange import AGENT, Answer, ExchangeError, Request
 from edge.adapters.oci.failures import SITE
 from edge.app.ports import Credential
 
@@ -32,7 +30,7 @@ class NearClient:
             return self._connections.request(
                 request.method, request.path, body=request.body, headers={**self._headers, **(request.headers or {})}
             )
-        except HTTPError as error:
+        except ExchangeError as error:
             raise self.voice.unreachable(self.origin.host, str(error)) from error
 
     def close(self) -> None:

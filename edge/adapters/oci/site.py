@@ -14,10 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from urllib3.exceptions import HTTPError
-
 from edge.adapters.oci.descriptors import ACCEPT
-from edge.adapters.oci.exchange import Answer, Carrier, Request, discard, failure, read_at_most
+from edge.adapters.oci.exchange import Answer, Carrier, ExchangeError, Request, discard, failure, read_at_most
 from edge.adapters.oci.listing import listed
 from edge.app.disk import SiteDisk
 from edge.app.ports import Capabilities, Upload
@@ -344,6 +342,6 @@ class OciSite:
 
 
 def _body(answer: Answer) -> Iterator[bytes]:
-    with suppress(HTTPError, OSError):
+    with suppress(ExchangeError, OSError):
         while chunk := answer.read(_CHUNK):
             yield chunk

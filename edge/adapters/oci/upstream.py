@@ -9,10 +9,17 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from urllib3.exceptions import HTTPError
-
 from edge.adapters.oci.descriptors import ACCEPT, INDEX, read_descriptors
-from edge.adapters.oci.exchange import CHUNK_BYTES, Answer, Carrier, Request, discard, failure, read_at_most
+from edge.adapters.oci.exchange import (
+    CHUNK_BYTES,
+    Answer,
+    Carrier,
+    ExchangeError,
+    Request,
+    discard,
+    failure,
+    read_at_most,
+)
 from edge.adapters.oci.listing import next_page
 from edge.domain.content import Descriptor, RawManifest
 from fleet.errors import FleetError, Kind, malformed
@@ -162,7 +169,7 @@ def _chunks(response: Answer, subject: str) -> Iterator[bytes]:
     try:
         while chunk := response.read1(CHUNK_BYTES):  # on a slow link, what has come is not kept waiting
             yield chunk
-    except (HTTPError, OSError) as error:
+    except (ExchangeError, OSError) as error:
         raise _cut(subject, str(error)) from error
 
 
