@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -193,11 +194,21 @@ def test_a_transfer_goes_on_after_a_restart(rig: Rig, central: Central, reposito
         assert caught.value.reason == "TRANSFER_STOPPED"
         assert rig.head(repository, image.digest) is None
         before = proxy.received
+        _await_put_away(rig, 11 * MIB)
         rig.restarted()
         rig.publish(admitted, upstream)
         assert proxy.received - before < 12.5 * MIB
     assert rig.head(repository, "v1") == image.digest
     assert rig.journal.uploads == {}
+
+
+def _await_put_away(rig: Rig, size_bytes: int) -> None:
+    """Wait until the registry has noticed that a request ended and put away what came with it."""
+    (location,) = rig.journal.uploads.values()
+    deadline = time.monotonic() + 20
+    while (found := rig.site.site.resume(location)) is None or found.offset < size_bytes:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
 
 
 class _StoppingAfter(Untold):
