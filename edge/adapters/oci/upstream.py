@@ -22,6 +22,7 @@ from edge.adapters.oci.exchange import (
     read_at_most,
 )
 from edge.adapters.oci.listing import next_page
+from edge.app.segment import SLOW_BYTES_PER_S
 from edge.domain.content import Descriptor, RawManifest
 from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of
@@ -30,7 +31,6 @@ MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 _SCHEMA1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{suffix}" for suffix in ("json", "prettyjws"))
 _PART = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\Z")
 _MAX_PAGES = 16
-FAST_BYTES_PER_S = 10_000_000
 _STRETCH_BYTES = 1024 * 1024
 """How much is looked at to tell how fast a blob comes: more than a kernel holds of one that comes slowly."""
 _MAX_REFERRERS = 1000
@@ -179,7 +179,7 @@ def _chunks(response: Answer, subject: str) -> Iterator[bytes]:
             came += len(chunk)
             if came >= _STRETCH_BYTES:
                 now = time.monotonic()
-                is_fast, since, came = came > FAST_BYTES_PER_S * (now - since), now, 0
+                is_fast, since, came = came > SLOW_BYTES_PER_S * (now - since), now, 0
     except (ExchangeError, OSError) as error:
         raise _cut(subject, str(error)) from error
 

@@ -15,6 +15,8 @@ from edge.adapters.registry.external import ExternalRegistry
 from edge.adapters.registry.listener import Listener
 from edge.adapters.registry.zot import ZotRegistry
 from edge.app.ports import Credential, SupervisedRegistry
+from tests.rig import cosign
+from tests.rig.cosign import KeyPair
 from tests.rig.registries import Central, RunningSite, running_central, running_site
 from tests.rig.zot import zot
 
@@ -82,3 +84,15 @@ def central(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
 def repository() -> str:
     """A repository that no other test writes to."""
     return f"library/{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
+    """A source that anybody may read, cosign too, and that takes layers that are elsewhere."""
+    with running_central(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return cosign.generate_key(tmp_path_factory.mktemp("keys"), "release")

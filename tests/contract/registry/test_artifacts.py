@@ -24,7 +24,7 @@ from tests.rig.artifacts import MAKERS, Artifact, Entry, describe, make
 from tests.rig.cosign import KeyPair
 from tests.rig.judging import policy, wanted
 from tests.rig.programs import require
-from tests.rig.registries import Central, RunningSite, running_central
+from tests.rig.registries import Central, RunningSite
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_crane, pytest.mark.needs_registry]
 
@@ -36,18 +36,6 @@ def rig(opened: RunningSite) -> Iterator[Rig]:
     rig = Rig(opened)
     yield rig
     rig.replicator.close()
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
-    """A source that anybody may read, cosign too, and that takes layers that are elsewhere."""
-    with running_central(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
-    return cosign.generate_key(tmp_path_factory.mktemp("keys"), "release")
 
 
 class Crane:

@@ -19,7 +19,7 @@ from tests.rig.cosign import KeyPair
 from tests.rig.cutting_proxy import cutting_proxy
 from tests.rig.dossiers import admission
 from tests.rig.hammer import blob_path, hammering, manifest_path
-from tests.rig.registries import Central, RunningSite, running_central
+from tests.rig.registries import Central, RunningSite
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
 
@@ -34,18 +34,6 @@ def rig(opened: RunningSite) -> Iterator[Rig]:
     rig = Rig(opened)
     yield rig
     rig.replicator.close()
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Central]:
-    """A source that anybody may read, cosign too."""
-    with running_central(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
-    return cosign.generate_key(tmp_path_factory.mktemp("keys"), "release")
 
 
 @dataclass
