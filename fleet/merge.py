@@ -12,20 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fleet import resources
+from fleet.policy import BlockSpec, PolicySpec, TrustRootSpec
 from fleet.reference import Digest
-from fleet.resources import (
-    Artifact,
-    Block,
-    Body,
-    Configuration,
-    Platform,
-    Policy,
-    Source,
-    TrustRoot,
-    Unusable,
-)
+from fleet.resources import Artifact, Body, Configuration, Platform, Source, Unusable
 
-T = TypeVar("T", Artifact, Source, Policy, TrustRoot, Block)
+T = TypeVar("T", Artifact, Source, PolicySpec, TrustRootSpec, BlockSpec)
 
 Key = tuple[int, str]
 """A resource within a scope: (kind, name)."""
@@ -42,7 +33,6 @@ class Scope:
     name: str
     precedence: int
     readings: Mapping[Key, Body]
-    versions: Mapping[Key, bytes] = field(default_factory=dict)
     unusable: Mapping[Key, Unusable] = field(default_factory=dict)
 
 
@@ -86,10 +76,10 @@ class Desired:
 
     artifacts: tuple[Wanted, ...]
     """By priority, highest first, then name and digest."""
-    policies: tuple[tuple[str, str, Policy], ...]
+    policies: tuple[tuple[str, str, PolicySpec], ...]
     """(scope, name, policy), sorted."""
-    blocks: tuple[tuple[str, str, Block], ...]
-    trust_roots: Mapping[str, TrustRoot]
+    blocks: tuple[tuple[str, str, BlockSpec], ...]
+    trust_roots: tuple[tuple[str, str, TrustRootSpec], ...]
     configuration: Configuration
     problems: tuple[Problem, ...]
 
@@ -107,9 +97,9 @@ def merge(scopes: Iterable[Scope]) -> Desired:
     wanted, problems = _artifacts(ranked, sources)
     return Desired(
         artifacts=_settle_tags(wanted, ranked),
-        policies=_all(ranked, Policy),
-        blocks=_all(ranked, Block),
-        trust_roots=_first_by_name(ranked, TrustRoot),
+        policies=_all(ranked, PolicySpec),
+        blocks=_all(ranked, BlockSpec),
+        trust_roots=_all(ranked, TrustRootSpec),
         configuration=_configuration(ranked),
         problems=tuple(problems + _unusable(ranked)),
     )

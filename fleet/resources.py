@@ -7,7 +7,7 @@ enum value at any depth makes a HOLD resource unusable, and whoever asked keeps 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -17,6 +17,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from fleet.errors import FleetError, malformed
 from fleet.link import Link, Window, check_link
+from fleet.policy import BlockSpec, PolicySpec, SignerSetSpec, TrustRootSpec
+from fleet.policy_wire import read_block, read_policy, read_signer_set, read_trust_root
 from fleet.reference import Digest, parse_digest, parse_repository, parse_tag
 from fleet.v1 import resource_pb2 as pb
 
@@ -26,6 +28,7 @@ POLICY: int = pb.RESOURCE_KIND_POLICY
 TRUST_ROOT: int = pb.RESOURCE_KIND_TRUST_ROOT
 BLOCK: int = pb.RESOURCE_KIND_BLOCK
 CONFIGURATION: int = pb.RESOURCE_KIND_CONFIGURATION
+SIGNER_SET: int = pb.RESOURCE_KIND_SIGNER_SET
 
 MAX_PAYLOAD_BYTES = 1 << 20
 
@@ -66,41 +69,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Authority:
-    """One acceptable signer: any of its keys, in one of its formats (numbers of SignatureFormat)."""
-
-    name: str
-    formats: frozenset[int]
-    public_keys_pem: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What may be served: policies that match are ANDed, authorities within one ORed."""
-
-    images: tuple[str, ...]
-    authorities: tuple[Authority, ...]
-    check_reference: bool
-    referrer_types: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrustRoot:
-    """Trust material that policies refer to by name."""
-
-    trusted_root_json: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What is never admitted."""
-
-    digests: frozenset[Digest]
-    signers: frozenset[str]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Configuration:
     """Settings of the satellite that Ground Control decides."""
 
@@ -110,7 +78,7 @@ class Configuration:
     """None: nothing is said of it."""
 
 
-Body = Artifact | Source | Policy | TrustRoot | Block | Configuration
+Body = Artifact | Source | PolicySpec | TrustRootSpec | BlockSpec | SignerSetSpec | Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +89,10 @@ class Readable:
     serial: int = 0
     issued_at: datetime | None = None
     expires_at: datetime | None = None
+    name: str = ""
+    """As signed; empty where it was not."""
+    scopes: tuple[str, ...] = ()
+    """As signed; empty where it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +121,8 @@ def read(kind: int, payload: bytes) -> Readable | Unusable | None:
     if message.WhichOneof("body") != body:
         return Unusable("PAYLOAD_MALFORMED", f"the payload carries no {body}", hold=not ignore)
     try:
-        return Readable(_body(message), message.serial, _time(message, "issued_at"), _time(message, "expires_at"))
+        times = _time(message, "issued_at"), _time(message, "expires_at")
+        return Readable(_body(message), message.serial, *times, message.name, tuple(message.scopes))
     except (FleetError, ValueError) as error:
         return Unusable("PAYLOAD_MALFORMED", str(error)[:512], hold=not ignore)
 
@@ -187,12 +160,14 @@ def _body(message: pb.ResourcePayload) -> Body:
         case "source":
             return _source(message.source)
         case "policy":
-            return _policy(message.policy)
+            return read_policy(message.policy)
         case "trust_root":
-            return TrustRoot(message.trust_root.trusted_root_json)
+            return read_trust_root(message.trust_root)
         case "block":
-            digests = frozenset(parse_digest(text) for text in message.block.digests)
-            return Block(digests, frozenset(message.block.signers), message.block.reason[:512])
+            block = read_block(message.block)
+            return replace(block, digests=tuple(map(parse_digest, block.digests)))
+        case "signer_set":
+            return read_signer_set(message.signer_set)
         case _:
             spec = message.configuration
             return Configuration(spec.concurrent_images, read_link(spec.link) if spec.HasField("link") else None)
@@ -254,18 +229,6 @@ def _artifact(spec: pb.ArtifactSpec) -> Artifact:
     )
 
 
-def _policy(spec: pb.PolicySpec) -> Policy:
-    authorities = tuple(
-        Authority(
-            name=authority.name,
-            formats=frozenset(int(number) for number in authority.formats),
-            public_keys_pem=tuple(authority.keys.public_keys_pem),
-        )
-        for authority in spec.authorities
-    )
-    return Policy(tuple(spec.images), authorities, spec.check_reference, tuple(spec.referrer_types))
-
-
 _KINDS = {
     ARTIFACT: "artifact",
     SOURCE: "source",
@@ -273,4 +236,5 @@ _KINDS = {
     TRUST_ROOT: "trust_root",
     BLOCK: "block",
     CONFIGURATION: "configuration",
+    SIGNER_SET: "signer_set",
 }

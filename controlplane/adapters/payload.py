@@ -10,18 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from controlplane.domain.specs import (
-    ArtifactSpec,
-    BlockSpec,
-    ConfigurationSpec,
-    PolicySpec,
-    ResourceKind,
-    SourceSpec,
-    Spec,
-)
+from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, ResourceKind, SourceSpec, Spec
 from controlplane.domain.state import Key, Resource
 from fleet.digests import resource_version
 from fleet.errors import FleetError, Kind
+from fleet.policy import BlockSpec, PolicySpec
+from fleet.policy_wire import write_block, write_policy
 from fleet.resources import write_link
 from fleet.v1 import resource_pb2, state_pb2
 
@@ -66,10 +60,9 @@ def _fill(payload: resource_pb2.ResourcePayload, spec: Spec) -> None:
         case SourceSpec():
             payload.source.CopyFrom(_source(spec))
         case PolicySpec():
-            payload.policy.CopyFrom(_policy(spec))
+            payload.policy.CopyFrom(write_policy(spec))
         case BlockSpec():
-            block = resource_pb2.BlockSpec(digests=spec.digests, signers=spec.signers, reason=spec.reason)
-            payload.block.CopyFrom(block)
+            payload.block.CopyFrom(write_block(spec))
         case ConfigurationSpec():
             payload.configuration.CopyFrom(_configuration(spec))
 
@@ -105,22 +98,6 @@ def _source(spec: SourceSpec) -> resource_pb2.SourceSpec:
         local_prefix=spec.local_prefix,
         needs_credential=spec.needs_credential,
         plain_http=spec.plain_http,
-    )
-
-
-def _policy(spec: PolicySpec) -> resource_pb2.PolicySpec:
-    return resource_pb2.PolicySpec(
-        images=spec.images,
-        authorities=[
-            resource_pb2.Authority(
-                name=authority.name,
-                formats=[resource_pb2.SignatureFormat.ValueType(each) for each in authority.formats],
-                keys=resource_pb2.KeySet(public_keys_pem=authority.public_keys_pem),
-            )
-            for authority in spec.authorities
-        ],
-        check_reference=spec.check_reference,
-        referrer_types=spec.referrer_types,
     )
 
 

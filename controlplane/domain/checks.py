@@ -24,11 +24,12 @@ from controlplane.domain.entities import (
     Satellite,
     Source,
 )
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
 from controlplane.domain.state import FLEET_SCOPE, split_scope
 from fleet.errors import malformed
 from fleet.identity import check_name
 from fleet.link import check_link
+from fleet.policy import BlockSpec, KeySet, PolicySpec
 from fleet.reference import (
     ArtifactName,
     parse_artifact_name,
@@ -222,8 +223,9 @@ def _check_policy(spec: PolicySpec) -> PolicySpec:
     if len(names) != len(set(names)) or not all(names):
         raise malformed("AUTHORITY_MALFORMED", "each authority of a policy has a name of its own")
     for authority in spec.authorities:
-        for key in authority.public_keys_pem:
-            _check_key(key, authority.name)
+        if isinstance(authority.verifier, KeySet):
+            for key in authority.verifier.public_keys_pem:
+                _check_key(key, authority.name)
     return spec
 
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import Enum, IntEnum, unique
 from typing import Generic, TypeVar
 
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
+from fleet.policy import BlockSpec, PolicySpec
 from fleet.position import Position as Position  # noqa: PLC0414 a value of this vocabulary, too
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from fleet.link import Link
+from fleet.policy import BlockSpec, PolicySpec
 
 
 @unique
@@ -21,6 +22,7 @@ class ResourceKind(IntEnum):
     TRUST_ROOT = 4
     BLOCK = 5
     CONFIGURATION = 6
+    SIGNER_SET = 7
 
 
 @unique
@@ -29,14 +31,6 @@ class Track(IntEnum):
 
     PINNED = 1
     FOLLOW = 2
-
-
-@unique
-class SignatureFormat(IntEnum):
-    """How a signature is packed; 0 on the wire never admits, so it has no member here."""
-
-    COSIGN_SIMPLE_SIGNING = 1
-    SIGSTORE_BUNDLE = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,34 +66,6 @@ class SourceSpec:
     local_prefix: str = ""
     needs_credential: bool = False
     plain_http: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """One acceptable signer by public keys. Without formats or keys it accepts nothing."""
-
-    name: str
-    formats: tuple[SignatureFormat, ...] = ()
-    public_keys_pem: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySpec:
-    """What may be served: globs over `<source>/<repository>` and who must have signed."""
-
-    images: tuple[str, ...] = ()
-    authorities: tuple[Authority, ...] = ()
-    check_reference: bool = False
-    referrer_types: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSpec:
-    """What is never admitted, whatever a policy says."""
-
-    digests: tuple[str, ...] = ()
-    signers: tuple[str, ...] = ()
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

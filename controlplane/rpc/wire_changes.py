@@ -60,6 +60,8 @@ def _read_entity(change: pb.Change) -> Entity:
     action = change.WhichOneof("action")
     if action is None:
         raise malformed("CHANGE_EMPTY", "a change says what to do")
+    if action not in _READ:
+        raise malformed("CHANGE_UNSUPPORTED", "this server does not make such changes", subject=action)
     entity: Entity = _READ[action](getattr(change, action))
     return entity
 

@@ -22,17 +22,9 @@ from controlplane.domain.entities import (
     Satellite,
     Source,
 )
-from controlplane.domain.specs import (
-    ArtifactSpec,
-    Authority,
-    BlockSpec,
-    Platform,
-    PolicySpec,
-    SignatureFormat,
-    SourceSpec,
-    Track,
-)
+from controlplane.domain.specs import ArtifactSpec, Platform, SourceSpec, Track
 from controlplane.rpc.wire import read_role, within, write_lifecycle, write_role, write_time
+from fleet import policy_wire
 from fleet.errors import malformed
 from fleet.reference import parse_artifact_name
 from fleet.resources import first_unknown
@@ -174,53 +166,31 @@ def read_policy(message: pb.Policy) -> Policy:
     Raises:
         FleetError: MALFORMED `SIGNATURE_FORMAT_UNKNOWN`.
     """
-    spec = message.spec
-    read = PolicySpec(
-        images=tuple(within(spec.images, _MAX_ITEMS, what="a policy's list of images")),
-        authorities=tuple(map(_read_authority, within(spec.authorities, 64, what="a policy's list of authorities"))),
-        check_reference=spec.check_reference,
-        referrer_types=tuple(within(spec.referrer_types, 64, what="a policy's list of referrer types")),
-    )
+    _check_sizes(message.spec)
+    read = policy_wire.read_policy(message.spec)
     return Policy(message.name, read, tuple(within(message.scopes, _MAX_ITEMS, what="a list of scopes")), message.etag)
 
 
-def _read_authority(message: resources.Authority) -> Authority:
-    if not all(message.formats):
-        raise malformed("SIGNATURE_FORMAT_UNKNOWN", "a signature format is named", subject=message.name[:80])
-    return Authority(
-        message.name,
-        tuple(SignatureFormat(number) for number in message.formats),
-        tuple(within(message.keys.public_keys_pem, 64, what="an authority's list of keys")),
-    )
-
-
-def _write_authority(value: Authority) -> resources.Authority:
-    return resources.Authority(
-        name=value.name,
-        formats=[resources.SignatureFormat.ValueType(int(f)) for f in value.formats],
-        keys=resources.KeySet(public_keys_pem=value.public_keys_pem),
-    )
+def _check_sizes(spec: resources.PolicySpec) -> None:
+    within(spec.images, _MAX_ITEMS, what="a policy's list of images")
+    within(spec.referrer_types, 64, what="a policy's list of referrer types")
+    for authority in within(spec.authorities, 64, what="a policy's list of authorities"):
+        if not all(authority.formats):
+            raise malformed("SIGNATURE_FORMAT_UNKNOWN", "a signature format is named", subject=authority.name[:80])
+        within(authority.keys.public_keys_pem, 64, what="an authority's list of keys")
 
 
 def write_policy(value: Policy) -> pb.Policy:
     """Show a policy."""
-    spec = resources.PolicySpec(
-        images=value.spec.images,
-        authorities=map(_write_authority, value.spec.authorities),
-        check_reference=value.spec.check_reference,
-        referrer_types=value.spec.referrer_types,
-    )
-    return pb.Policy(name=value.name, spec=spec, scopes=value.scopes, etag=value.etag)
+    return pb.Policy(name=value.name, spec=policy_wire.write_policy(value.spec), scopes=value.scopes, etag=value.etag)
 
 
 def read_block(message: pb.Block) -> Block:
     """Read a block as an operator writes it."""
-    spec = message.spec
-    read = BlockSpec(
-        digests=tuple(within(spec.digests, 10_000, what="a block's list of digests")),
-        signers=tuple(within(spec.signers, _MAX_ITEMS, what="a block's list of signers")),
-        reason=within(spec.reason, 512, what="a reason"),
-    )
+    within(message.spec.digests, 10_000, what="a block's list of digests")
+    within(message.spec.signers, _MAX_ITEMS, what="a block's list of signers")
+    within(message.spec.reason, 512, what="a reason")
+    read = policy_wire.read_block(message.spec)
     return Block(message.name, read, tuple(within(message.scopes, _MAX_ITEMS, what="a list of scopes")), message.etag)
 
 

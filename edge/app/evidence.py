@@ -18,8 +18,8 @@ from edge.domain.content import (
 )
 from edge.domain.verify.bundle import BUNDLE_TYPE
 from edge.domain.verify.evidence import MAX_BYTES, MAX_OBJECTS
+from edge.domain.verify.reasons import TEXTS
 from edge.domain.verify.simple_signing import signature_tag
-from edge.domain.verify.verdict import TEXTS
 from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of
 

@@ -13,6 +13,7 @@ from edge.app.evidence import EvidenceFetcher, fetch_manifest
 from edge.app.ports import Upstream
 from edge.domain.admission import Admission, Dossier, Refused
 from edge.domain.content import Platform
+from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Rules
 from edge.domain.verify.verdict import Subject, decide, forejudge, weigh
 from fleet.errors import FleetError, Kind
@@ -33,7 +34,7 @@ class WantedArtifact:
     """Of an index, these alone; empty for all."""
 
 
-def judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admission | Refused:
+def judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Moment = UNKNOWN) -> Admission | Refused:
     """Fetch an artifact's manifests and evidence and judge it; no layer is fetched.
 
     What can never be right at this digest is a verdict (`Refused`); what may pass is an error.
@@ -42,14 +43,14 @@ def judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admission
         FleetError: as the port: UNKNOWN `MANIFEST_ABSENT`, UNAVAILABLE, REFUSED, EXHAUSTED, CORRUPT.
     """
     try:
-        return _judge(wanted, upstream, rules)
+        return _judge(wanted, upstream, rules, moment)
     except FleetError as error:
         if error.kind is Kind.MALFORMED:
             return Refused(error.reason, error.text)
         raise
 
 
-def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admission | Refused:
+def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Moment) -> Admission | Refused:
     # 1. What needs no fetch.
     subject = Subject(wanted.source, wanted.repository, wanted.digest)
     if refused := forejudge(subject, rules):
@@ -57,12 +58,12 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admissio
     # 2. The root, by digest, and what speaks for it.
     fetch = partial(fetch_manifest, upstream, wanted.repository)
     root = fetch(wanted.digest)
-    types = {name for policy in rules.matching(subject.image) for name in policy.referrer_types}
+    types = {name for policy in rules.matching(subject.image) for name in policy.spec.referrer_types}
     evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types)
     # 3. Judged before anything else is asked of the source.
-    kept = weigh(subject, evidence, rules)
-    if isinstance(kept, Refused):
-        return kept
+    passed = weigh(subject, evidence, rules, moment)
+    if isinstance(passed, Refused):
+        return passed
     # 4. What lies below; the verdict on the whole.
     closure = gather_closure(root, wanted.platforms, fetch)
     dossier = Dossier(
@@ -74,15 +75,15 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules) -> Admissio
         root=root,
         children=closure.children,
         blobs=closure.blobs,
-        evidence=kept,
+        evidence=passed.evidence,
     )
-    return decide(dossier, rules)
+    return decide(dossier, rules, moment)
 
 
-def rejudge(dossier: Dossier, rules: Rules) -> Admission | Refused:
+def rejudge(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admission | Refused:
     """Judge again by the rules in force now, without the network; an `Admission` is a dossier too.
 
     Only evidence that counted when it was gathered is held. A refusal for want of evidence under *new* policies
     therefore says that the artifact must be judged afresh, not that the source has no such signature.
     """
-    return decide(dossier, rules)
+    return decide(dossier, rules, moment)

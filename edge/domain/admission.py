@@ -7,6 +7,7 @@ a dossier that passed; publishing takes nothing else, by digest, and never resol
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass, fields
+from typing import Literal
 
 from edge.domain.content import Descriptor, RawManifest
 from fleet.reference import Digest
@@ -36,10 +37,23 @@ class Evidence:
 class Finding:
     """What became of one piece of evidence under one authority."""
 
-    evidence: Digest
+    evidence: Digest | Literal[""]
+    """Empty where it is about none in particular."""
     authority: str
+    """Policy, authority, and the attestation that is asked for, with slashes."""
     reason: str
     """Empty where it verified."""
+    signer: str = ""
+    """Who signed, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What a policy found wrong without keeping the image from being served."""
+
+    policy: str
+    reason: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ class Admission(Dossier):
     policy_version: bytes
     trust_version: bytes
     block_version: bytes
+    warnings: tuple[Warned, ...]
     seal: InitVar[object]
 
     def __post_init__(self, seal: object) -> None:
@@ -102,12 +117,20 @@ class Admission(Dossier):
             raise TypeError("an Admission is made by a verdict, not by hand")
 
 
-def admit(dossier: Dossier, *, policy_version: bytes, trust_version: bytes, block_version: bytes) -> Admission:
+def admit(
+    dossier: Dossier,
+    *,
+    policy_version: bytes,
+    trust_version: bytes,
+    block_version: bytes,
+    warnings: tuple[Warned, ...] = (),
+) -> Admission:
     """Seal a dossier that passed: for `edge.domain.verify.verdict` alone, as a test checks."""
     return Admission(
         **{field.name: getattr(dossier, field.name) for field in fields(Dossier)},
         policy_version=policy_version,
         trust_version=trust_version,
         block_version=block_version,
+        warnings=warnings,
         seal=_SEAL,
     )

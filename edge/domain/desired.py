@@ -5,16 +5,14 @@ A resource that cannot be read keeps its last good reading in force; it is repor
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from edge.domain.content import Platform
 from edge.domain.holding import Holding, holding_digest
 from edge.domain.plan import Edition, RuleVersions, Wanted
-from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
+from edge.domain.policy import Rules
+from edge.domain.rules import Reading, Readings, make_rules
 from fleet import merge, resources
 from fleet.digests import resource_version
 from fleet.link import Link
@@ -22,8 +20,6 @@ from fleet.link import Link
 Good = Mapping[tuple[str, int, str], bytes]
 """The last payload of each resource that could be used: `(scope, kind, name) → bytes`."""
 
-_FORMATS = {1: SignatureFormat.COSIGN_SIMPLE_SIGNING, 2: SignatureFormat.SIGSTORE_BUNDLE}
-"""Numbers of fleet.v1.SignatureFormat."""
 _OWN = frozenset({resources.ARTIFACT, resources.SOURCE, resources.CONFIGURATION})
 """Kinds that rule over their own scope alone."""
 
@@ -49,13 +45,13 @@ class Enforced:
     """What may be fetched from sources."""
 
 
-def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Good]:
-    """Read every resource: `(holding, last good payloads) → (scopes as read, last good payloads now)`."""
+def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Readings, Good]:
+    """Read every resource: `(holding, last good payloads) → (scopes as read, readings, last good payloads now)`."""
     scopes: list[merge.Scope] = []
+    read: dict[tuple[str, int, str], Reading] = {}
     kept: dict[tuple[str, int, str], bytes] = {}
     for name, held in holding.items():
         readings: dict[merge.Key, resources.Body] = {}
-        versions: dict[merge.Key, bytes] = {}
         unusable: dict[merge.Key, resources.Unusable] = {}
         for key, one in held.resources.items():
             payload: bytes | None = one.payload
@@ -67,21 +63,21 @@ def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...],
             if payload is not None and isinstance(reading, resources.Readable):
                 kept[name, *key] = payload
                 readings[key] = reading.body
-                versions[key] = resource_version(one.kind, payload)
-        scopes.append(merge.Scope(name, held.precedence, readings, versions, unusable))
-    return tuple(scopes), kept
+                read[name, *key] = Reading(reading, resource_version(one.kind, payload))
+        scopes.append(merge.Scope(name, held.precedence, readings, unusable))
+    return tuple(scopes), read, kept
 
 
 def enforce(holding: Holding, good: Good) -> tuple[Enforced, Good]:
     """Make of what is held what is to be enforced; the last good payloads are to be journaled."""
-    scopes, kept = read_holding(holding, good)
+    scopes, read, kept = read_holding(holding, good)
     desired = merge.merge(scopes)
     unreadable = tuple(
         sorted(
             name for scope in scopes for (kind, name), one in scope.unusable.items() if one.hold and kind not in _OWN
         )
     )
-    rules = _rules(desired, {scope.name: scope.versions for scope in scopes}, unreadable)
+    rules = make_rules(desired, read, unreadable)
     enforced = Enforced(
         digest=holding_digest(holding),
         wanted=tuple(_wanted(one) for one in desired.artifacts),
@@ -104,47 +100,3 @@ def _wanted(one: merge.Wanted) -> Wanted:
         one.name, artifact.source, artifact.repository, one.local_repository, artifact.digest, tuple(platforms)
     )
     return Wanted(edition, one.tag, artifact.priority, one.held, one.scopes[0], artifact.size_bytes)
-
-
-def _rules(
-    desired: merge.Desired, versions: Mapping[str, Mapping[merge.Key, bytes]], unreadable: tuple[str, ...]
-) -> Rules:
-    signers = frozenset(signer for _, _, block in desired.blocks for signer in block.signers)
-    return Rules(
-        policies=tuple(
-            _policy(name, policy, versions[scope][resources.POLICY, name], signers)
-            for scope, name, policy in desired.policies
-        ),
-        blocks=frozenset(digest for _, _, block in desired.blocks for digest in block.digests),
-        unreadable=unreadable,
-    )
-
-
-def _policy(name: str, policy: resources.Policy, version: bytes, blocked: frozenset[str]) -> Policy:
-    """Make a policy to judge by; keys of blocked signers are none, and change its version."""
-    authorities, struck = [], False
-    for authority in policy.authorities:
-        keys = [pem.encode() for pem in authority.public_keys_pem]
-        left = [key for key in keys if _fingerprint(key) not in blocked] if blocked else keys
-        struck = struck or left != keys
-        formats = frozenset(_FORMATS[number] for number in authority.formats if number in _FORMATS)
-        authorities.append(KeyAuthority(authority.name, tuple(left), formats))
-    if struck:
-        version = hashlib.sha256(version + "".join(sorted(blocked)).encode()).digest()
-    return Policy(
-        name=name,
-        images=policy.images,
-        authorities=tuple(authorities),
-        referrer_types=policy.referrer_types,
-        check_reference=policy.check_reference,
-        version=version,
-    )
-
-
-def _fingerprint(pem: bytes) -> str:
-    """Name a key as blocks do: SHA-256 of its SubjectPublicKeyInfo; empty for what is no key."""
-    try:
-        key = load_pem_public_key(pem)
-    except Exception:  # noqa: BLE001 - the parser's errors are of many kinds; such a key signs nothing anyway
-        return ""
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

@@ -1,4 +1,4 @@
-"""What a satellite judges by: policies, blocks, and the versions of both.
+"""What a satellite judges by: policies, trust roots, blocks, and the versions of all three.
 
 The semantics are those of sigstore's ClusterImagePolicy: every policy that matches an image must hold, and
 one authority suffices for a policy. What is empty admits nothing.
@@ -8,52 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum, unique
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 
+from fleet.policy import Authority, PolicySpec, SignerIdentity, TrustRootSpec
 from fleet.reference import Digest
 
-
-@unique
-class SignatureFormat(Enum):
-    """How a signature is stored and what it is over."""
-
-    COSIGN_SIMPLE_SIGNING = "cosign-simple-signing"
-    """cosign 2: the tag `sha256-<hex>.sig`, a simple-signing payload."""
-    SIGSTORE_BUNDLE = "sigstore-bundle"
-    """cosign 3: a referrer, a DSSE envelope over an in-toto statement."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyAuthority:
-    """Keys, any of which may sign, in the formats that count."""
-
-    name: str
-    public_keys: tuple[bytes, ...]
-    """SubjectPublicKeyInfo each, PEM or DER."""
-    formats: frozenset[SignatureFormat]
+FLEET = "fleet"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who must have signed the images that it matches."""
+    """A policy in force."""
 
     name: str
-    images: tuple[str, ...]
-    """Globs over `<source>/<repository>`: `*` is any text without a slash, `**` any text."""
-    authorities: tuple[KeyAuthority, ...]
-    referrer_types: tuple[str, ...] = ()
-    """Artifact types that may come along unsigned, such as SBOMs."""
-    check_reference: bool = False
-    """The signed reference must name the image's repository; the digest alone is the claim otherwise."""
+    spec: PolicySpec
+    scope: str = FLEET
     version: bytes = b""
     """Its resource's version."""
+    expires_at: datetime | None = None
 
     def matches(self, image: str) -> bool:
         """Say whether `<source>/<repository>` falls under it."""
-        return any(_compiled(glob).match(image) for glob in self.images)
+        return any(_compiled(glob).match(image) for glob in self.spec.images)
 
 
 @lru_cache(maxsize=1024)
@@ -63,7 +42,32 @@ def _compiled(glob: str) -> re.Pattern[str]:
     return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + r"\Z", re.DOTALL)
 
 
-def _joined(domain: bytes, versions: Iterable[bytes]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """Trust material in force."""
+
+    name: str
+    spec: TrustRootSpec
+    version: bytes = b""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """What is never admitted, of all blocks together."""
+
+    digests: frozenset[Digest] = frozenset()
+    signers: frozenset[str] = frozenset()
+    """SHA-256 of SubjectPublicKeyInfo, hexadecimal."""
+    identities: tuple[SignerIdentity, ...] = ()
+    epoch: int = 0
+    """The highest serial among them: what a satellite reports as its revocation epoch."""
+    version: bytes = b""
+    """Changes whenever a block comes, goes or changes."""
+
+
+def joined_version(domain: bytes, versions: Iterable[bytes]) -> bytes:
+    """Make one version of many, whatever their order."""
     hasher = hashlib.sha256(domain)
     for version in sorted(versions):
         hasher.update(len(version).to_bytes(4, "big") + version)
@@ -75,23 +79,33 @@ class Rules:
     """All that verdicts rest on at one moment."""
 
     policies: tuple[Policy, ...] = ()
-    blocks: frozenset[Digest] = frozenset()
-    """Content that is not served, whoever signed it."""
-    trust_version: bytes = b""
-    """The version of the trust roots in force; keyed verdicts use none."""
+    trust_roots: Mapping[tuple[str, str], TrustRoot] = field(default_factory=dict)
+    """By scope and name."""
+    blocks: Blocks = field(default_factory=Blocks)
     unreadable: tuple[str, ...] = ()
     """HOLD resources that this satellite cannot read: while there are any, nothing new is admitted."""
 
     @property
     def policy_version(self) -> bytes:
         """Changes whenever a policy comes, goes or changes."""
-        return _joined(b"edge.policies\0", (policy.version for policy in self.policies))
+        return joined_version(b"edge.policies\0", (policy.version for policy in self.policies))
+
+    @property
+    def trust_version(self) -> bytes:
+        """Changes whenever a trust root comes, goes or changes."""
+        return joined_version(b"edge.trust\0", (root.version for root in self.trust_roots.values()))
 
     @property
     def block_version(self) -> bytes:
-        """Changes whenever a block comes or goes."""
-        return _joined(b"edge.blocks\0", (digest.encode() for digest in self.blocks))
+        """Changes whenever a block comes, goes or changes."""
+        return self.blocks.version
 
     def matching(self, image: str) -> tuple[Policy, ...]:
-        """List the policies that an image must satisfy, all of them."""
-        return tuple(policy for policy in self.policies if policy.matches(image))
+        """List the policies that an image must satisfy, all of them; fallbacks where there is no other."""
+        found = [policy for policy in self.policies if policy.matches(image)]
+        return tuple(one for one in found if not one.spec.is_fallback) or tuple(found)
+
+    def trust_root_of(self, policy: Policy, authority: Authority) -> TrustRoot | None:
+        """Find what an authority relies on: in its policy's scope, then the fleet's."""
+        own = self.trust_roots.get((policy.scope, authority.trust_root))
+        return own or self.trust_roots.get((FLEET, authority.trust_root))

@@ -336,6 +336,86 @@ class Block(_message.Message):
 Global___Block: _TypeAlias = Block  # noqa: Y015
 
 @_typing.final
+class TrustRoot(_message.Message):
+    """TrustRoot is trust material that policies refer to by name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique in the fleet: 1 to 63 of a-z 0-9 . _ -"""
+    etag: _builtins.str
+    """Output, and input of a conditional write."""
+    @_builtins.property
+    def spec(self) -> _resource_pb2.TrustRootSpec:
+        """The material."""
+
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scopes that hold it. Empty: `fleet`."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is no longer relied on. Absent: never."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        spec: _resource_pb2.TrustRootSpec | None = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "expires_at", b"expires_at", "name", b"name", "scopes", b"scopes", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrustRoot: _TypeAlias = TrustRoot  # noqa: Y015
+
+@_typing.final
+class SignedResource(_message.Message):
+    """SignedResource is a policy, trust root, block or signer set with its policy signers' word on it, made where the keys
+    are and not by Ground Control, which passes the payload on as it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    kind: _resource_pb2.ResourceKind.ValueType
+    """What it is: POLICY, TRUST_ROOT, BLOCK or SIGNER_SET."""
+    payload: _builtins.bytes
+    """A serialized ResourcePayload with its name, scopes and serial, at most 1 MiB. The serial is higher than that of the
+    resource of this kind and name that is known.
+    """
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_resource_pb2.ResourceSignature]:
+        """The signatures, at most 16."""
+
+    def __init__(
+        self,
+        *,
+        kind: _resource_pb2.ResourceKind.ValueType = ...,
+        payload: _builtins.bytes = ...,
+        signatures: _abc.Iterable[_resource_pb2.ResourceSignature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "payload", b"payload", "signatures", b"signatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedResource: _TypeAlias = SignedResource  # noqa: Y015
+
+@_typing.final
 class Configuration(_message.Message):
     """Configuration is what one scope says of its satellites' own settings."""
 
@@ -477,6 +557,7 @@ class Deletion(_message.Message):
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     satellite: _builtins.str
     """A satellite's name."""
@@ -494,6 +575,8 @@ class Deletion(_message.Message):
     """An operator's name."""
     configuration: _builtins.str
     """The scope whose settings go."""
+    trust_root: _builtins.str
+    """A trust root's name; refused while policies use it (TRUST_ROOT_IN_USE)."""
     etag: _builtins.str
     """Only if it is still as read. Empty: in any case."""
     @_builtins.property
@@ -517,13 +600,14 @@ class Deletion(_message.Message):
         assignment: Global___Assignment | None = ...,
         operator: _builtins.str = ...,
         configuration: _builtins.str = ...,
+        trust_root: _builtins.str = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "etag", b"etag", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "entity", b"entity", "etag", b"etag", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "configuration"]  # noqa: Y015
+    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "configuration", "trust_root"]  # noqa: Y015
     _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
 
@@ -546,6 +630,8 @@ class Change(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     MUST_CREATE_FIELD_NUMBER: _builtins.int
     MUST_EXIST_FIELD_NUMBER: _builtins.int
     must_create: _builtins.bool
@@ -596,6 +682,14 @@ class Change(_message.Message):
     def configuration(self) -> Global___Configuration:
         """Make or replace a scope's settings."""
 
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """Make or replace a trust root."""
+
+    @_builtins.property
+    def signed(self) -> Global___SignedResource:
+        """Make or replace a policy, trust root or block, or add a signer set, as it was signed."""
+
     def __init__(
         self,
         *,
@@ -610,14 +704,16 @@ class Change(_message.Message):
         operator: Global___Operator | None = ...,
         delete: Global___Deletion | None = ...,
         configuration: Global___Configuration | None = ...,
+        trust_root: Global___TrustRoot | None = ...,
+        signed: Global___SignedResource | None = ...,
         must_create: _builtins.bool = ...,
         must_exist: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "signed", b"signed", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "must_create", b"must_create", "must_exist", b"must_exist", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "artifact", b"artifact", "assignment", b"assignment", "block", b"block", "configuration", b"configuration", "delete", b"delete", "group", b"group", "membership", b"membership", "must_create", b"must_create", "must_exist", b"must_exist", "operator", b"operator", "policy", b"policy", "satellite", b"satellite", "signed", b"signed", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "delete", "configuration"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["satellite", "group", "source", "artifact", "policy", "block", "membership", "assignment", "operator", "delete", "configuration", "trust_root", "signed"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

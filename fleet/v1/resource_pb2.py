@@ -26,21 +26,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/resource.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x08Resource\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x0c\x12/\n\nsignatures\x18\x05 \x03(\x0b\x32\x1b.fleet.v1.ResourceSignature\"6\n\x11ResourceSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\x0bResourceKey\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xb8\x03\n\x0fResourcePayload\x12\'\n\nif_unknown\x18\x01 \x01(\x0e\x32\x13.fleet.v1.IfUnknown\x12\x0e\n\x06serial\x18\x02 \x01(\x04\x12-\n\tissued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x61rtifact\x18\n \x01(\x0b\x32\x16.fleet.v1.ArtifactSpecH\x00\x12&\n\x06source\x18\x0b \x01(\x0b\x32\x14.fleet.v1.SourceSpecH\x00\x12&\n\x06policy\x18\x0c \x01(\x0b\x32\x14.fleet.v1.PolicySpecH\x00\x12-\n\ntrust_root\x18\r \x01(\x0b\x32\x17.fleet.v1.TrustRootSpecH\x00\x12$\n\x05\x62lock\x18\x0e \x01(\x0b\x32\x13.fleet.v1.BlockSpecH\x00\x12\x34\n\rconfiguration\x18\x0f \x01(\x0b\x32\x1b.fleet.v1.ConfigurationSpecH\x00\x42\x06\n\x04\x62ody\"=\n\x08Platform\x12\n\n\x02os\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"\xbc\x01\n\x0c\x41rtifactSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12%\n\tplatforms\x18\x05 \x03(\x0b\x32\x12.fleet.v1.Platform\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x1e\n\x05track\x18\x07 \x01(\x0e\x32\x0f.fleet.v1.Track\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04\"\x82\x01\n\nSourceSpec\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\x12\x0f\n\x07mirrors\x18\x03 \x03(\t\x12\x14\n\x0clocal_prefix\x18\x04 \x01(\t\x12\x18\n\x10needs_credential\x18\x05 \x01(\x08\x12\x12\n\nplain_http\x18\x06 \x01(\x08\"w\n\nPolicySpec\x12\x0e\n\x06images\x18\x01 \x03(\t\x12(\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x13.fleet.v1.Authority\x12\x17\n\x0f\x63heck_reference\x18\x03 \x01(\x08\x12\x16\n\x0ereferrer_types\x18\x04 \x03(\t\"s\n\tAuthority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x66ormats\x18\x02 \x03(\x0e\x32\x19.fleet.v1.SignatureFormat\x12 \n\x04keys\x18\n \x01(\x0b\x32\x10.fleet.v1.KeySetH\x00\x42\n\n\x08verifier\"!\n\x06KeySet\x12\x17\n\x0fpublic_keys_pem\x18\x01 \x03(\t\"*\n\rTrustRootSpec\x12\x19\n\x11trusted_root_json\x18\x01 \x01(\x0c\"=\n\tBlockSpec\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\x12\x0f\n\x07signers\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"P\n\x11\x43onfigurationSpec\x12\x19\n\x11\x63oncurrent_images\x18\x01 \x01(\r\x12 \n\x04link\x18\x02 \x01(\x0b\x32\x12.fleet.v1.LinkSpec\"\xe6\x01\n\x08LinkSpec\x12\x1d\n\x15rate_bytes_per_second\x18\x01 \x01(\x04\x12%\n\x07windows\x18\x02 \x03(\x0b\x32\x14.fleet.v1.SyncWindow\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x19\n\x11hour_budget_bytes\x18\x04 \x01(\x04\x12\x18\n\x10\x64\x61y_budget_bytes\x18\x05 \x01(\x04\x12\x1a\n\x12month_budget_bytes\x18\x06 \x01(\x04\x12\x1c\n\x0f\x65xempt_priority\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\x12\n\x10_exempt_priority\"G\n\nSyncWindow\x12\x0c\n\x04\x63ron\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*\xd5\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESOURCE_KIND_ARTIFACT\x10\x01\x12\x18\n\x14RESOURCE_KIND_SOURCE\x10\x02\x12\x18\n\x14RESOURCE_KIND_POLICY\x10\x03\x12\x1c\n\x18RESOURCE_KIND_TRUST_ROOT\x10\x04\x12\x17\n\x13RESOURCE_KIND_BLOCK\x10\x05\x12\x1f\n\x1bRESOURCE_KIND_CONFIGURATION\x10\x06*S\n\tIfUnknown\x12\x1a\n\x16IF_UNKNOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11IF_UNKNOWN_IGNORE\x10\x01\x12\x13\n\x0fIF_UNKNOWN_HOLD\x10\x02*B\n\x05Track\x12\x15\n\x11TRACK_UNSPECIFIED\x10\x00\x12\x10\n\x0cTRACK_PINNED\x10\x01\x12\x10\n\x0cTRACK_FOLLOW\x10\x02*\x85\x01\n\x0fSignatureFormat\x12 \n\x1cSIGNATURE_FORMAT_UNSPECIFIED\x10\x00\x12*\n&SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING\x10\x01\x12$\n SIGNATURE_FORMAT_SIGSTORE_BUNDLE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/resource.proto\x12\x08\x66leet.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x08Resource\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\x0c\x12/\n\nsignatures\x18\x05 \x03(\x0b\x32\x1b.fleet.v1.ResourceSignature\"6\n\x11ResourceSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\x0bResourceKey\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x85\x04\n\x0fResourcePayload\x12\'\n\nif_unknown\x18\x01 \x01(\x0e\x32\x13.fleet.v1.IfUnknown\x12\x0e\n\x06serial\x18\x02 \x01(\x04\x12-\n\tissued_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06scopes\x18\x06 \x03(\t\x12*\n\x08\x61rtifact\x18\n \x01(\x0b\x32\x16.fleet.v1.ArtifactSpecH\x00\x12&\n\x06source\x18\x0b \x01(\x0b\x32\x14.fleet.v1.SourceSpecH\x00\x12&\n\x06policy\x18\x0c \x01(\x0b\x32\x14.fleet.v1.PolicySpecH\x00\x12-\n\ntrust_root\x18\r \x01(\x0b\x32\x17.fleet.v1.TrustRootSpecH\x00\x12$\n\x05\x62lock\x18\x0e \x01(\x0b\x32\x13.fleet.v1.BlockSpecH\x00\x12\x34\n\rconfiguration\x18\x0f \x01(\x0b\x32\x1b.fleet.v1.ConfigurationSpecH\x00\x12-\n\nsigner_set\x18\x10 \x01(\x0b\x32\x17.fleet.v1.SignerSetSpecH\x00\x42\x06\n\x04\x62ody\"=\n\x08Platform\x12\n\n\x02os\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"\xbc\x01\n\x0c\x41rtifactSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12%\n\tplatforms\x18\x05 \x03(\x0b\x32\x12.fleet.v1.Platform\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x1e\n\x05track\x18\x07 \x01(\x0e\x32\x0f.fleet.v1.Track\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04\"\x82\x01\n\nSourceSpec\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\x12\x0f\n\x07mirrors\x18\x03 \x03(\t\x12\x14\n\x0clocal_prefix\x18\x04 \x01(\t\x12\x18\n\x10needs_credential\x18\x05 \x01(\x08\x12\x12\n\nplain_http\x18\x06 \x01(\x08\"\x95\x02\n\nPolicySpec\x12\x0e\n\x06images\x18\x01 \x03(\t\x12(\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x13.fleet.v1.Authority\x12\x17\n\x0f\x63heck_reference\x18\x03 \x01(\x08\x12\x16\n\x0ereferrer_types\x18\x04 \x03(\t\x12\"\n\x04mode\x18\x05 \x01(\x0e\x32\x14.fleet.v1.PolicyMode\x12\x13\n\x0bis_fallback\x18\x06 \x01(\x08\x12+\n\x0cwhen_expired\x18\x07 \x01(\x0e\x32\x15.fleet.v1.WhenExpired\x12\x36\n\x12when_clock_unknown\x18\x08 \x01(\x0e\x32\x1a.fleet.v1.WhenClockUnknown\"\xbc\x03\n\tAuthority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x66ormats\x18\x02 \x03(\x0e\x32\x19.fleet.v1.SignatureFormat\x12\x12\n\ntrust_root\x18\x03 \x01(\t\x12+\n\x0clog_evidence\x18\x04 \x01(\x0b\x32\x15.fleet.v1.LogEvidence\x12\x33\n\x0c\x61ttestations\x18\x05 \x03(\x0b\x32\x1d.fleet.v1.RequiredAttestation\x12\x1c\n\x14signature_repository\x18\x06 \x01(\t\x12 \n\x04keys\x18\n \x01(\x0b\x32\x10.fleet.v1.KeySetH\x00\x12$\n\x07keyless\x18\x0b \x01(\x0b\x32\x11.fleet.v1.KeylessH\x00\x12\x32\n\x0c\x63\x65rtificates\x18\x0c \x01(\x0b\x32\x1a.fleet.v1.CertificateChainH\x00\x12\x31\n\x0estatic_verdict\x18\r \x01(\x0b\x32\x17.fleet.v1.StaticVerdictH\x00\x12&\n\x08notation\x18\x0e \x01(\x0b\x32\x12.fleet.v1.NotationH\x00\x42\n\n\x08verifier\"4\n\x06KeySet\x12\x17\n\x0fpublic_keys_pem\x18\x01 \x03(\t\x12\x11\n\tthreshold\x18\x02 \x01(\r\"5\n\tTextMatch\x12\x0f\n\x05\x65xact\x18\x01 \x01(\tH\x00\x12\x10\n\x06regexp\x18\x02 \x01(\tH\x00\x42\x05\n\x03how\"[\n\x0eSignerIdentity\x12#\n\x06issuer\x18\x01 \x01(\x0b\x32\x13.fleet.v1.TextMatch\x12$\n\x07subject\x18\x02 \x01(\x0b\x32\x13.fleet.v1.TextMatch\"7\n\x07Keyless\x12,\n\nidentities\x18\x01 \x03(\x0b\x32\x18.fleet.v1.SignerIdentity\"9\n\x10\x43\x65rtificateChain\x12%\n\x08subjects\x18\x01 \x03(\x0b\x32\x13.fleet.v1.TextMatch\"H\n\rStaticVerdict\x12&\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x16.fleet.v1.StaticAction\x12\x0f\n\x07message\x18\x02 \x01(\t\"N\n\x08Notation\x12&\n\x05level\x18\x01 \x01(\x0e\x32\x17.fleet.v1.NotationLevel\x12\x1a\n\x12trusted_identities\x18\x02 \x03(\t\"n\n\x0bLogEvidence\x12\x13\n\x0blog_entries\x18\x01 \x01(\r\x12\x12\n\ntimestamps\x18\x02 \x01(\r\x12\x16\n\x0eobserved_times\x18\x03 \x01(\r\x12\x1e\n\x16\x63\x65rtificate_timestamps\x18\x04 \x01(\r\"N\n\x13RequiredAttestation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0epredicate_type\x18\x02 \x01(\t\x12\x11\n\tcondition\x18\x03 \x01(\t\"\x94\x01\n\rTrustRootSpec\x12\x19\n\x11trusted_root_json\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x03(\t\x12\x1d\n\x15signing_authority_pem\x18\x03 \x03(\t\x12\x1f\n\x17timestamp_authority_pem\x18\x04 \x03(\t\x12\x18\n\x10revocation_lists\x18\x05 \x03(\x0c\";\n\rSignerSetSpec\x12\x17\n\x0fpublic_keys_pem\x18\x01 \x03(\t\x12\x11\n\tthreshold\x18\x02 \x01(\r\"k\n\tBlockSpec\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\x12\x0f\n\x07signers\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12,\n\nidentities\x18\x04 \x03(\x0b\x32\x18.fleet.v1.SignerIdentity\"P\n\x11\x43onfigurationSpec\x12\x19\n\x11\x63oncurrent_images\x18\x01 \x01(\r\x12 \n\x04link\x18\x02 \x01(\x0b\x32\x12.fleet.v1.LinkSpec\"\xe6\x01\n\x08LinkSpec\x12\x1d\n\x15rate_bytes_per_second\x18\x01 \x01(\x04\x12%\n\x07windows\x18\x02 \x03(\x0b\x32\x14.fleet.v1.SyncWindow\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x19\n\x11hour_budget_bytes\x18\x04 \x01(\x04\x12\x18\n\x10\x64\x61y_budget_bytes\x18\x05 \x01(\x04\x12\x1a\n\x12month_budget_bytes\x18\x06 \x01(\x04\x12\x1c\n\x0f\x65xempt_priority\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\x12\n\x10_exempt_priority\"G\n\nSyncWindow\x12\x0c\n\x04\x63ron\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*\xf3\x01\n\x0cResourceKind\x12\x1d\n\x19RESOURCE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESOURCE_KIND_ARTIFACT\x10\x01\x12\x18\n\x14RESOURCE_KIND_SOURCE\x10\x02\x12\x18\n\x14RESOURCE_KIND_POLICY\x10\x03\x12\x1c\n\x18RESOURCE_KIND_TRUST_ROOT\x10\x04\x12\x17\n\x13RESOURCE_KIND_BLOCK\x10\x05\x12\x1f\n\x1bRESOURCE_KIND_CONFIGURATION\x10\x06\x12\x1c\n\x18RESOURCE_KIND_SIGNER_SET\x10\x07*S\n\tIfUnknown\x12\x1a\n\x16IF_UNKNOWN_UNSPECIFIED\x10\x00\x12\x15\n\x11IF_UNKNOWN_IGNORE\x10\x01\x12\x13\n\x0fIF_UNKNOWN_HOLD\x10\x02*B\n\x05Track\x12\x15\n\x11TRACK_UNSPECIFIED\x10\x00\x12\x10\n\x0cTRACK_PINNED\x10\x01\x12\x10\n\x0cTRACK_FOLLOW\x10\x02*\xcc\x01\n\x0fSignatureFormat\x12 \n\x1cSIGNATURE_FORMAT_UNSPECIFIED\x10\x00\x12*\n&SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING\x10\x01\x12$\n SIGNATURE_FORMAT_SIGSTORE_BUNDLE\x10\x02\x12!\n\x1dSIGNATURE_FORMAT_NOTATION_JWS\x10\x03\x12\"\n\x1eSIGNATURE_FORMAT_NOTATION_COSE\x10\x04*X\n\nPolicyMode\x12\x1b\n\x17POLICY_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_MODE_ENFORCE\x10\x01\x12\x14\n\x10POLICY_MODE_WARN\x10\x02*|\n\x0bWhenExpired\x12\x1c\n\x18WHEN_EXPIRED_UNSPECIFIED\x10\x00\x12\x1b\n\x17WHEN_EXPIRED_REFUSE_NEW\x10\x01\x12\x19\n\x15WHEN_EXPIRED_WITHDRAW\x10\x02\x12\x17\n\x13WHEN_EXPIRED_ACCEPT\x10\x03*w\n\x10WhenClockUnknown\x12\"\n\x1eWHEN_CLOCK_UNKNOWN_UNSPECIFIED\x10\x00\x12\x1d\n\x19WHEN_CLOCK_UNKNOWN_REFUSE\x10\x01\x12 \n\x1cWHEN_CLOCK_UNKNOWN_USE_FLOOR\x10\x02*]\n\x0cStaticAction\x12\x1d\n\x19STATIC_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12STATIC_ACTION_PASS\x10\x01\x12\x16\n\x12STATIC_ACTION_FAIL\x10\x02*\x9c\x01\n\rNotationLevel\x12\x1e\n\x1aNOTATION_LEVEL_UNSPECIFIED\x10\x00\x12\x19\n\x15NOTATION_LEVEL_STRICT\x10\x01\x12\x1d\n\x19NOTATION_LEVEL_PERMISSIVE\x10\x02\x12\x18\n\x14NOTATION_LEVEL_AUDIT\x10\x03\x12\x17\n\x13NOTATION_LEVEL_SKIP\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleet.v1.resource_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOURCEKIND']._serialized_start=1972
-  _globals['_RESOURCEKIND']._serialized_end=2185
-  _globals['_IFUNKNOWN']._serialized_start=2187
-  _globals['_IFUNKNOWN']._serialized_end=2270
-  _globals['_TRACK']._serialized_start=2272
-  _globals['_TRACK']._serialized_end=2338
-  _globals['_SIGNATUREFORMAT']._serialized_start=2341
-  _globals['_SIGNATUREFORMAT']._serialized_end=2474
+  _globals['_RESOURCEKIND']._serialized_start=3381
+  _globals['_RESOURCEKIND']._serialized_end=3624
+  _globals['_IFUNKNOWN']._serialized_start=3626
+  _globals['_IFUNKNOWN']._serialized_end=3709
+  _globals['_TRACK']._serialized_start=3711
+  _globals['_TRACK']._serialized_end=3777
+  _globals['_SIGNATUREFORMAT']._serialized_start=3780
+  _globals['_SIGNATUREFORMAT']._serialized_end=3984
+  _globals['_POLICYMODE']._serialized_start=3986
+  _globals['_POLICYMODE']._serialized_end=4074
+  _globals['_WHENEXPIRED']._serialized_start=4076
+  _globals['_WHENEXPIRED']._serialized_end=4200
+  _globals['_WHENCLOCKUNKNOWN']._serialized_start=4202
+  _globals['_WHENCLOCKUNKNOWN']._serialized_end=4321
+  _globals['_STATICACTION']._serialized_start=4323
+  _globals['_STATICACTION']._serialized_end=4416
+  _globals['_NOTATIONLEVEL']._serialized_start=4419
+  _globals['_NOTATIONLEVEL']._serialized_end=4575
   _globals['_RESOURCE']._serialized_start=103
   _globals['_RESOURCE']._serialized_end=248
   _globals['_RESOURCESIGNATURE']._serialized_start=250
@@ -48,27 +58,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCEKEY']._serialized_start=306
   _globals['_RESOURCEKEY']._serialized_end=371
   _globals['_RESOURCEPAYLOAD']._serialized_start=374
-  _globals['_RESOURCEPAYLOAD']._serialized_end=814
-  _globals['_PLATFORM']._serialized_start=816
-  _globals['_PLATFORM']._serialized_end=877
-  _globals['_ARTIFACTSPEC']._serialized_start=880
-  _globals['_ARTIFACTSPEC']._serialized_end=1068
-  _globals['_SOURCESPEC']._serialized_start=1071
-  _globals['_SOURCESPEC']._serialized_end=1201
-  _globals['_POLICYSPEC']._serialized_start=1203
-  _globals['_POLICYSPEC']._serialized_end=1322
-  _globals['_AUTHORITY']._serialized_start=1324
-  _globals['_AUTHORITY']._serialized_end=1439
-  _globals['_KEYSET']._serialized_start=1441
-  _globals['_KEYSET']._serialized_end=1474
-  _globals['_TRUSTROOTSPEC']._serialized_start=1476
-  _globals['_TRUSTROOTSPEC']._serialized_end=1518
-  _globals['_BLOCKSPEC']._serialized_start=1520
-  _globals['_BLOCKSPEC']._serialized_end=1581
-  _globals['_CONFIGURATIONSPEC']._serialized_start=1583
-  _globals['_CONFIGURATIONSPEC']._serialized_end=1663
-  _globals['_LINKSPEC']._serialized_start=1666
-  _globals['_LINKSPEC']._serialized_end=1896
-  _globals['_SYNCWINDOW']._serialized_start=1898
-  _globals['_SYNCWINDOW']._serialized_end=1969
+  _globals['_RESOURCEPAYLOAD']._serialized_end=891
+  _globals['_PLATFORM']._serialized_start=893
+  _globals['_PLATFORM']._serialized_end=954
+  _globals['_ARTIFACTSPEC']._serialized_start=957
+  _globals['_ARTIFACTSPEC']._serialized_end=1145
+  _globals['_SOURCESPEC']._serialized_start=1148
+  _globals['_SOURCESPEC']._serialized_end=1278
+  _globals['_POLICYSPEC']._serialized_start=1281
+  _globals['_POLICYSPEC']._serialized_end=1558
+  _globals['_AUTHORITY']._serialized_start=1561
+  _globals['_AUTHORITY']._serialized_end=2005
+  _globals['_KEYSET']._serialized_start=2007
+  _globals['_KEYSET']._serialized_end=2059
+  _globals['_TEXTMATCH']._serialized_start=2061
+  _globals['_TEXTMATCH']._serialized_end=2114
+  _globals['_SIGNERIDENTITY']._serialized_start=2116
+  _globals['_SIGNERIDENTITY']._serialized_end=2207
+  _globals['_KEYLESS']._serialized_start=2209
+  _globals['_KEYLESS']._serialized_end=2264
+  _globals['_CERTIFICATECHAIN']._serialized_start=2266
+  _globals['_CERTIFICATECHAIN']._serialized_end=2323
+  _globals['_STATICVERDICT']._serialized_start=2325
+  _globals['_STATICVERDICT']._serialized_end=2397
+  _globals['_NOTATION']._serialized_start=2399
+  _globals['_NOTATION']._serialized_end=2477
+  _globals['_LOGEVIDENCE']._serialized_start=2479
+  _globals['_LOGEVIDENCE']._serialized_end=2589
+  _globals['_REQUIREDATTESTATION']._serialized_start=2591
+  _globals['_REQUIREDATTESTATION']._serialized_end=2669
+  _globals['_TRUSTROOTSPEC']._serialized_start=2672
+  _globals['_TRUSTROOTSPEC']._serialized_end=2820
+  _globals['_SIGNERSETSPEC']._serialized_start=2822
+  _globals['_SIGNERSETSPEC']._serialized_end=2881
+  _globals['_BLOCKSPEC']._serialized_start=2883
+  _globals['_BLOCKSPEC']._serialized_end=2990
+  _globals['_CONFIGURATIONSPEC']._serialized_start=2992
+  _globals['_CONFIGURATIONSPEC']._serialized_end=3072
+  _globals['_LINKSPEC']._serialized_start=3075
+  _globals['_LINKSPEC']._serialized_end=3305
+  _globals['_SYNCWINDOW']._serialized_start=3307
+  _globals['_SYNCWINDOW']._serialized_end=3378
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,8 @@ class _ResourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resource
     """Digests and signers that are never admitted."""
     RESOURCE_KIND_CONFIGURATION: _ResourceKind.ValueType  # 6
     """Settings of the satellite itself."""
+    RESOURCE_KIND_SIGNER_SET: _ResourceKind.ValueType  # 7
+    """Who may sign policies, trust roots, blocks and the next signer set, for sites that pin them. Named by its serial."""
 
 class ResourceKind(_ResourceKind, metaclass=_ResourceKindEnumTypeWrapper):
     """ResourceKind names what a resource is about. Numbers are part of hashed bytes and never change."""
@@ -59,6 +61,8 @@ RESOURCE_KIND_BLOCK: ResourceKind.ValueType  # 5
 """Digests and signers that are never admitted."""
 RESOURCE_KIND_CONFIGURATION: ResourceKind.ValueType  # 6
 """Settings of the satellite itself."""
+RESOURCE_KIND_SIGNER_SET: ResourceKind.ValueType  # 7
+"""Who may sign policies, trust roots, blocks and the next signer set, for sites that pin them. Named by its serial."""
 Global___ResourceKind: _TypeAlias = ResourceKind  # noqa: Y015
 
 class _IfUnknown:
@@ -124,9 +128,15 @@ class _SignatureFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signa
     SIGNATURE_FORMAT_UNSPECIFIED: _SignatureFormat.ValueType  # 0
     """Never admits."""
     SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING: _SignatureFormat.ValueType  # 1
-    """cosign's simple signing: tag `sha256-<hex>.sig`, the default of cosign 2."""
+    """cosign's simple signing, the default of cosign 2: the tag `sha256-<hex>.sig` for signatures, `sha256-<hex>.att` for
+    attestations.
+    """
     SIGNATURE_FORMAT_SIGSTORE_BUNDLE: _SignatureFormat.ValueType  # 2
-    """Sigstore bundle v0.3 as a referrer, the default of cosign 3."""
+    """Sigstore bundle v0.3 as a referrer, the default of cosign 3, for signatures and attestations."""
+    SIGNATURE_FORMAT_NOTATION_JWS: _SignatureFormat.ValueType  # 3
+    """Notary Project signature as a referrer, in a JSON Web Signature envelope."""
+    SIGNATURE_FORMAT_NOTATION_COSE: _SignatureFormat.ValueType  # 4
+    """Notary Project signature as a referrer, in a COSE Sign1 envelope."""
 
 class SignatureFormat(_SignatureFormat, metaclass=_SignatureFormatEnumTypeWrapper):
     """SignatureFormat is one way a signature is packed and found."""
@@ -134,10 +144,152 @@ class SignatureFormat(_SignatureFormat, metaclass=_SignatureFormatEnumTypeWrappe
 SIGNATURE_FORMAT_UNSPECIFIED: SignatureFormat.ValueType  # 0
 """Never admits."""
 SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING: SignatureFormat.ValueType  # 1
-"""cosign's simple signing: tag `sha256-<hex>.sig`, the default of cosign 2."""
+"""cosign's simple signing, the default of cosign 2: the tag `sha256-<hex>.sig` for signatures, `sha256-<hex>.att` for
+attestations.
+"""
 SIGNATURE_FORMAT_SIGSTORE_BUNDLE: SignatureFormat.ValueType  # 2
-"""Sigstore bundle v0.3 as a referrer, the default of cosign 3."""
+"""Sigstore bundle v0.3 as a referrer, the default of cosign 3, for signatures and attestations."""
+SIGNATURE_FORMAT_NOTATION_JWS: SignatureFormat.ValueType  # 3
+"""Notary Project signature as a referrer, in a JSON Web Signature envelope."""
+SIGNATURE_FORMAT_NOTATION_COSE: SignatureFormat.ValueType  # 4
+"""Notary Project signature as a referrer, in a COSE Sign1 envelope."""
 Global___SignatureFormat: _TypeAlias = SignatureFormat  # noqa: Y015
+
+class _PolicyMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolicyModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PolicyMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLICY_MODE_UNSPECIFIED: _PolicyMode.ValueType  # 0
+    """Read as ENFORCE."""
+    POLICY_MODE_ENFORCE: _PolicyMode.ValueType  # 1
+    """The image is refused, or withdrawn where it is served."""
+    POLICY_MODE_WARN: _PolicyMode.ValueType  # 2
+    """The image is served, as far as this policy goes, and the failure is reported as a warning."""
+
+class PolicyMode(_PolicyMode, metaclass=_PolicyModeEnumTypeWrapper):
+    """PolicyMode says what a policy does with an image that does not satisfy it."""
+
+POLICY_MODE_UNSPECIFIED: PolicyMode.ValueType  # 0
+"""Read as ENFORCE."""
+POLICY_MODE_ENFORCE: PolicyMode.ValueType  # 1
+"""The image is refused, or withdrawn where it is served."""
+POLICY_MODE_WARN: PolicyMode.ValueType  # 2
+"""The image is served, as far as this policy goes, and the failure is reported as a warning."""
+Global___PolicyMode: _TypeAlias = PolicyMode  # noqa: Y015
+
+class _WhenExpired:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenExpiredEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenExpired.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_EXPIRED_UNSPECIFIED: _WhenExpired.ValueType  # 0
+    """Read as REFUSE_NEW."""
+    WHEN_EXPIRED_REFUSE_NEW: _WhenExpired.ValueType  # 1
+    """Nothing new is admitted by it; what is served stays. Reported as TRUST_EXPIRED."""
+    WHEN_EXPIRED_WITHDRAW: _WhenExpired.ValueType  # 2
+    """What is served by it is withdrawn, too."""
+    WHEN_EXPIRED_ACCEPT: _WhenExpired.ValueType  # 3
+    """It counts on as before; images that rest on it are reported with a warning."""
+
+class WhenExpired(_WhenExpired, metaclass=_WhenExpiredEnumTypeWrapper):
+    """WhenExpired says what becomes of images when their policy, or a trust root that their signatures rest on, is past its
+    expires_at.
+    """
+
+WHEN_EXPIRED_UNSPECIFIED: WhenExpired.ValueType  # 0
+"""Read as REFUSE_NEW."""
+WHEN_EXPIRED_REFUSE_NEW: WhenExpired.ValueType  # 1
+"""Nothing new is admitted by it; what is served stays. Reported as TRUST_EXPIRED."""
+WHEN_EXPIRED_WITHDRAW: WhenExpired.ValueType  # 2
+"""What is served by it is withdrawn, too."""
+WHEN_EXPIRED_ACCEPT: WhenExpired.ValueType  # 3
+"""It counts on as before; images that rest on it are reported with a warning."""
+Global___WhenExpired: _TypeAlias = WhenExpired  # noqa: Y015
+
+class _WhenClockUnknown:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenClockUnknownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenClockUnknown.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_CLOCK_UNKNOWN_UNSPECIFIED: _WhenClockUnknown.ValueType  # 0
+    """Read as REFUSE."""
+    WHEN_CLOCK_UNKNOWN_REFUSE: _WhenClockUnknown.ValueType  # 1
+    """Nothing new is admitted by such a verdict; what is served stays. Reported as CLOCK_UNKNOWN."""
+    WHEN_CLOCK_UNKNOWN_USE_FLOOR: _WhenClockUnknown.ValueType  # 2
+    """The latest time that was known to have passed stands in for the present one."""
+
+class WhenClockUnknown(_WhenClockUnknown, metaclass=_WhenClockUnknownEnumTypeWrapper):
+    """WhenClockUnknown says what a satellite does where a verdict needs the present time and it has no trustworthy one: its
+    clock is behind what Ground Control told it, and Ground Control was not reached since it started.
+    """
+
+WHEN_CLOCK_UNKNOWN_UNSPECIFIED: WhenClockUnknown.ValueType  # 0
+"""Read as REFUSE."""
+WHEN_CLOCK_UNKNOWN_REFUSE: WhenClockUnknown.ValueType  # 1
+"""Nothing new is admitted by such a verdict; what is served stays. Reported as CLOCK_UNKNOWN."""
+WHEN_CLOCK_UNKNOWN_USE_FLOOR: WhenClockUnknown.ValueType  # 2
+"""The latest time that was known to have passed stands in for the present one."""
+Global___WhenClockUnknown: _TypeAlias = WhenClockUnknown  # noqa: Y015
+
+class _StaticAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StaticActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StaticAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATIC_ACTION_UNSPECIFIED: _StaticAction.ValueType  # 0
+    """Read as FAIL."""
+    STATIC_ACTION_PASS: _StaticAction.ValueType  # 1
+    """The policy is satisfied."""
+    STATIC_ACTION_FAIL: _StaticAction.ValueType  # 2
+    """The policy is not satisfied by this authority."""
+
+class StaticAction(_StaticAction, metaclass=_StaticActionEnumTypeWrapper):
+    """StaticAction is the answer of a static authority."""
+
+STATIC_ACTION_UNSPECIFIED: StaticAction.ValueType  # 0
+"""Read as FAIL."""
+STATIC_ACTION_PASS: StaticAction.ValueType  # 1
+"""The policy is satisfied."""
+STATIC_ACTION_FAIL: StaticAction.ValueType  # 2
+"""The policy is not satisfied by this authority."""
+Global___StaticAction: _TypeAlias = StaticAction  # noqa: Y015
+
+class _NotationLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotationLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotationLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTATION_LEVEL_UNSPECIFIED: _NotationLevel.ValueType  # 0
+    """Read as STRICT."""
+    NOTATION_LEVEL_STRICT: _NotationLevel.ValueType  # 1
+    """Every check must pass: integrity, authenticity, authentic timestamp, expiry, revocation."""
+    NOTATION_LEVEL_PERMISSIVE: _NotationLevel.ValueType  # 2
+    """Timestamp, expiry and revocation failures are warnings."""
+    NOTATION_LEVEL_AUDIT: _NotationLevel.ValueType  # 3
+    """All but integrity are warnings."""
+    NOTATION_LEVEL_SKIP: _NotationLevel.ValueType  # 4
+    """Nothing is checked, and nothing has to be signed."""
+
+class NotationLevel(_NotationLevel, metaclass=_NotationLevelEnumTypeWrapper):
+    """NotationLevel is a signature verification level of the Notary Project's trust policy specification."""
+
+NOTATION_LEVEL_UNSPECIFIED: NotationLevel.ValueType  # 0
+"""Read as STRICT."""
+NOTATION_LEVEL_STRICT: NotationLevel.ValueType  # 1
+"""Every check must pass: integrity, authenticity, authentic timestamp, expiry, revocation."""
+NOTATION_LEVEL_PERMISSIVE: NotationLevel.ValueType  # 2
+"""Timestamp, expiry and revocation failures are warnings."""
+NOTATION_LEVEL_AUDIT: NotationLevel.ValueType  # 3
+"""All but integrity are warnings."""
+NOTATION_LEVEL_SKIP: NotationLevel.ValueType  # 4
+"""Nothing is checked, and nothing has to be signed."""
+Global___NotationLevel: _TypeAlias = NotationLevel  # noqa: Y015
 
 @_typing.final
 class Resource(_message.Message):
@@ -267,17 +419,24 @@ class ResourcePayload(_message.Message):
     SERIAL_FIELD_NUMBER: _builtins.int
     ISSUED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     ARTIFACT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     TRUST_ROOT_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
+    SIGNER_SET_FIELD_NUMBER: _builtins.int
     if_unknown: Global___IfUnknown.ValueType
     """What a reader does that does not understand all of it. Absent: HOLD."""
     serial: _builtins.int
-    """Grows by one with each writing of the same policy, trust root or block; a pinned site refuses to go back.
-    Zero: the kind does not use it.
+    """Grows with each writing of the same policy, trust root or block; a pinned site refuses to go back. Of a signer set,
+    one more than that of the set before it. Zero: the kind does not use it.
+    """
+    name: _builtins.str
+    """The resource's own name, where the payload is signed: a pinned site refuses one that comes under another. Empty:
+    not signed.
     """
     @_builtins.property
     def issued_at(self) -> _timestamp_pb2.Timestamp:
@@ -285,7 +444,15 @@ class ResourcePayload(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When a pinned site stops relying on it. Absent: never."""
+        """When a policy or a trust root is no longer relied on; what happens then is the policy's when_expired. Absent:
+        never. Blocks and signer sets do not expire.
+        """
+
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes that it may be held by, where the payload is signed: a pinned site refuses it in any other. Empty: not
+        signed.
+        """
 
     @_builtins.property
     def artifact(self) -> Global___ArtifactSpec:
@@ -311,6 +478,10 @@ class ResourcePayload(_message.Message):
     def configuration(self) -> Global___ConfigurationSpec:
         """Content of a CONFIGURATION."""
 
+    @_builtins.property
+    def signer_set(self) -> Global___SignerSetSpec:
+        """Content of a SIGNER_SET."""
+
     def __init__(
         self,
         *,
@@ -318,18 +489,21 @@ class ResourcePayload(_message.Message):
         serial: _builtins.int = ...,
         issued_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        name: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
         artifact: Global___ArtifactSpec | None = ...,
         source: Global___SourceSpec | None = ...,
         policy: Global___PolicySpec | None = ...,
         trust_root: Global___TrustRootSpec | None = ...,
         block: Global___BlockSpec | None = ...,
         configuration: Global___ConfigurationSpec | None = ...,
+        signer_set: Global___SignerSetSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "block", b"block", "body", b"body", "configuration", b"configuration", "expires_at", b"expires_at", "issued_at", b"issued_at", "policy", b"policy", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "block", b"block", "body", b"body", "configuration", b"configuration", "expires_at", b"expires_at", "issued_at", b"issued_at", "policy", b"policy", "signer_set", b"signer_set", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "block", b"block", "body", b"body", "configuration", b"configuration", "expires_at", b"expires_at", "if_unknown", b"if_unknown", "issued_at", b"issued_at", "policy", b"policy", "serial", b"serial", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "block", b"block", "body", b"body", "configuration", b"configuration", "expires_at", b"expires_at", "if_unknown", b"if_unknown", "issued_at", b"issued_at", "name", b"name", "policy", b"policy", "scopes", b"scopes", "serial", b"serial", "signer_set", b"signer_set", "source", b"source", "trust_root", b"trust_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["artifact", "source", "policy", "trust_root", "block", "configuration"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["artifact", "source", "policy", "trust_root", "block", "configuration", "signer_set"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -466,7 +640,7 @@ Global___SourceSpec: _TypeAlias = SourceSpec  # noqa: Y015
 @_typing.final
 class PolicySpec(_message.Message):
     """PolicySpec says what may be served. Policies whose images match are ANDed; authorities within one are ORed. An
-    image that no policy matches is refused.
+    image that no policy matches is refused: a policy with is_fallback says otherwise, where it should be so.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -475,10 +649,23 @@ class PolicySpec(_message.Message):
     AUTHORITIES_FIELD_NUMBER: _builtins.int
     CHECK_REFERENCE_FIELD_NUMBER: _builtins.int
     REFERRER_TYPES_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    IS_FALLBACK_FIELD_NUMBER: _builtins.int
+    WHEN_EXPIRED_FIELD_NUMBER: _builtins.int
+    WHEN_CLOCK_UNKNOWN_FIELD_NUMBER: _builtins.int
     check_reference: _builtins.bool
     """The reference named in a signature must be the artifact's own repository, too. The signed claim is the digest;
-    images that are promoted between repositories keep their old reference.
+    images that are promoted between repositories keep their old reference. Only cosign's simple signing carries a
+    reference: signatures of another format are refused.
     """
+    mode: Global___PolicyMode.ValueType
+    """What it does with an image that does not satisfy it."""
+    is_fallback: _builtins.bool
+    """It applies to images alone that no policy without is_fallback matches."""
+    when_expired: Global___WhenExpired.ValueType
+    """What happens when it, or a trust root that it uses, is past its expires_at."""
+    when_clock_unknown: Global___WhenClockUnknown.ValueType
+    """What happens where the present time matters and is not known."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs over `<source>/<repository>`: `*` within a segment, `**` across segments. Empty: matches nothing."""
@@ -498,10 +685,14 @@ class PolicySpec(_message.Message):
         authorities: _abc.Iterable[Global___Authority] | None = ...,
         check_reference: _builtins.bool = ...,
         referrer_types: _abc.Iterable[_builtins.str] | None = ...,
+        mode: Global___PolicyMode.ValueType = ...,
+        is_fallback: _builtins.bool = ...,
+        when_expired: Global___WhenExpired.ValueType = ...,
+        when_clock_unknown: Global___WhenClockUnknown.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "check_reference", b"check_reference", "images", b"images", "referrer_types", b"referrer_types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "check_reference", b"check_reference", "images", b"images", "is_fallback", b"is_fallback", "mode", b"mode", "referrer_types", b"referrer_types", "when_clock_unknown", b"when_clock_unknown", "when_expired", b"when_expired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,29 +706,81 @@ class Authority(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FORMATS_FIELD_NUMBER: _builtins.int
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    LOG_EVIDENCE_FIELD_NUMBER: _builtins.int
+    ATTESTATIONS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_REPOSITORY_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    KEYLESS_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    STATIC_VERDICT_FIELD_NUMBER: _builtins.int
+    NOTATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for verdicts and logs."""
+    trust_root: _builtins.str
+    """Name of the trust root with the certificate authorities, logs and timestamp authorities that it relies on: one of the
+    policy's own scope, otherwise of the fleet. Empty: none, which refuses wherever one is needed.
+    """
+    signature_repository: _builtins.str
+    """Repository at the artifact's own source in which its signatures lie. Empty: the artifact's own."""
     @_builtins.property
     def formats(self) -> _containers.RepeatedScalarFieldContainer[Global___SignatureFormat.ValueType]:
-        """Formats that count. Empty: none does, so that leaving one out can never weaken a policy."""
+        """Formats that count. Empty: none does, so that leaving one out can never weaken a policy. A static authority needs
+        none.
+        """
+
+    @_builtins.property
+    def log_evidence(self) -> Global___LogEvidence:
+        """What must prove that a signature was seen, and when. Absent: for keyless, one log entry, one observed time and one
+        certificate timestamp; for others nothing.
+        """
+
+    @_builtins.property
+    def attestations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredAttestation]:
+        """Statements about the image that must be there, each made by this authority. Where any is listed an image signature
+        beside them is not asked for: they are signed claims over its digest themselves. At most 16.
+        """
 
     @_builtins.property
     def keys(self) -> Global___KeySet:
-        """Signed by one of these keys."""
+        """Signed by enough of these keys."""
+
+    @_builtins.property
+    def keyless(self) -> Global___Keyless:
+        """Signed with a short-lived certificate for one of these identities."""
+
+    @_builtins.property
+    def certificates(self) -> Global___CertificateChain:
+        """Signed with a certificate that the trust root's certificate authorities vouch for."""
+
+    @_builtins.property
+    def static_verdict(self) -> Global___StaticVerdict:
+        """Nothing is verified: the answer is given."""
+
+    @_builtins.property
+    def notation(self) -> Global___Notation:
+        """Signed as the Notary Project specifies."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         formats: _abc.Iterable[Global___SignatureFormat.ValueType] | None = ...,
+        trust_root: _builtins.str = ...,
+        log_evidence: Global___LogEvidence | None = ...,
+        attestations: _abc.Iterable[Global___RequiredAttestation] | None = ...,
+        signature_repository: _builtins.str = ...,
         keys: Global___KeySet | None = ...,
+        keyless: Global___Keyless | None = ...,
+        certificates: Global___CertificateChain | None = ...,
+        static_verdict: Global___StaticVerdict | None = ...,
+        notation: Global___Notation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "verifier", b"verifier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "keyless", b"keyless", "keys", b"keys", "log_evidence", b"log_evidence", "notation", b"notation", "static_verdict", b"static_verdict", "verifier", b"verifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "keys", b"keys", "name", b"name", "verifier", b"verifier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestations", b"attestations", "certificates", b"certificates", "formats", b"formats", "keyless", b"keyless", "keys", b"keys", "log_evidence", b"log_evidence", "name", b"name", "notation", b"notation", "signature_repository", b"signature_repository", "static_verdict", b"static_verdict", "trust_root", b"trust_root", "verifier", b"verifier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_verifier: _TypeAlias = _typing.Literal["keys"]  # noqa: Y015
+    _WhichOneofReturnType_verifier: _TypeAlias = _typing.Literal["keys", "keyless", "certificates", "static_verdict", "notation"]  # noqa: Y015
     _WhichOneofArgType_verifier: _TypeAlias = _typing.Literal["verifier", b"verifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_verifier) -> _WhichOneofReturnType_verifier | None: ...
 
@@ -545,11 +788,14 @@ Global___Authority: _TypeAlias = Authority  # noqa: Y015
 
 @_typing.final
 class KeySet(_message.Message):
-    """KeySet is a set of public keys of which one is enough."""
+    """KeySet is a set of public keys and how many of them must have signed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PUBLIC_KEYS_PEM_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.int
+    """How many different keys must have signed the same digest: at most as many as there are. Zero: one."""
     @_builtins.property
     def public_keys_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """PEM SubjectPublicKeyInfo: ECDSA P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519."""
@@ -558,14 +804,251 @@ class KeySet(_message.Message):
         self,
         *,
         public_keys_pem: _abc.Iterable[_builtins.str] | None = ...,
+        threshold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_keys_pem", b"public_keys_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_keys_pem", b"public_keys_pem", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeySet: _TypeAlias = KeySet  # noqa: Y015
+
+@_typing.final
+class TextMatch(_message.Message):
+    """TextMatch accepts a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXACT_FIELD_NUMBER: _builtins.int
+    REGEXP_FIELD_NUMBER: _builtins.int
+    exact: _builtins.str
+    """The text itself."""
+    regexp: _builtins.str
+    """A regular expression in RE2 syntax that is found anywhere in the text, as sigstore does: anchor it with ^ and $."""
+    def __init__(
+        self,
+        *,
+        exact: _builtins.str = ...,
+        regexp: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "how", b"how", "regexp", b"regexp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "how", b"how", "regexp", b"regexp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_how: _TypeAlias = _typing.Literal["exact", "regexp"]  # noqa: Y015
+    _WhichOneofArgType_how: _TypeAlias = _typing.Literal["how", b"how"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_how) -> _WhichOneofReturnType_how | None: ...
+
+Global___TextMatch: _TypeAlias = TextMatch  # noqa: Y015
+
+@_typing.final
+class SignerIdentity(_message.Message):
+    """SignerIdentity is who a short-lived certificate was issued to, and on whose word."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def issuer(self) -> Global___TextMatch:
+        """The OIDC issuer, as in the certificate. Absent: accepts nothing."""
+
+    @_builtins.property
+    def subject(self) -> Global___TextMatch:
+        """The certificate's one SubjectAlternativeName: an e-mail address, URI or other name. Absent: accepts nothing."""
+
+    def __init__(
+        self,
+        *,
+        issuer: Global___TextMatch | None = ...,
+        subject: Global___TextMatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignerIdentity: _TypeAlias = SignerIdentity  # noqa: Y015
+
+@_typing.final
+class Keyless(_message.Message):
+    """Keyless accepts signatures by short-lived certificates (Fulcio's) whose time of use the evidence proves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignerIdentity]:
+        """Any one of them is enough. Empty: refuses."""
+
+    def __init__(
+        self,
+        *,
+        identities: _abc.Iterable[Global___SignerIdentity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identities", b"identities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keyless: _TypeAlias = Keyless  # noqa: Y015
+
+@_typing.final
+class CertificateChain(_message.Message):
+    """CertificateChain accepts signatures by X.509 certificates of the trust root's own certificate authorities. Judged at
+    the time that evidence proves; where none is asked for, at the present time.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextMatch]:
+        """What a SubjectAlternativeName, or the whole subject as RFC 4514 writes it, must be; any one is enough. Empty:
+        refuses.
+        """
+
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[Global___TextMatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateChain: _TypeAlias = CertificateChain  # noqa: Y015
+
+@_typing.final
+class StaticVerdict(_message.Message):
+    """StaticVerdict answers without looking at any signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    action: Global___StaticAction.ValueType
+    """The answer."""
+    message: _builtins.str
+    """Why, for people; at most 512 characters."""
+    def __init__(
+        self,
+        *,
+        action: Global___StaticAction.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StaticVerdict: _TypeAlias = StaticVerdict  # noqa: Y015
+
+@_typing.final
+class Notation(_message.Message):
+    """Notation accepts Notary Project signatures by certificates of the trust root's certificate authorities. Revocation is
+    judged by the lists in the trust root: a satellite asks nobody.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TRUSTED_IDENTITIES_FIELD_NUMBER: _builtins.int
+    level: Global___NotationLevel.ValueType
+    """How much must hold."""
+    @_builtins.property
+    def trusted_identities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`x509.subject: <RFC 4514 name>`, whose attributes the signing certificate's subject must all have, or `*` for any
+        certificate of the trust root's authorities. Empty: refuses.
+        """
+
+    def __init__(
+        self,
+        *,
+        level: Global___NotationLevel.ValueType = ...,
+        trusted_identities: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "trusted_identities", b"trusted_identities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notation: _TypeAlias = Notation  # noqa: Y015
+
+@_typing.final
+class LogEvidence(_message.Message):
+    """LogEvidence says how many independent proofs of when a signature was made must verify by the trust root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_ENTRIES_FIELD_NUMBER: _builtins.int
+    TIMESTAMPS_FIELD_NUMBER: _builtins.int
+    OBSERVED_TIMES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_TIMESTAMPS_FIELD_NUMBER: _builtins.int
+    log_entries: _builtins.int
+    """Entries in transparency logs, each with its proof of inclusion or promise. At most 8."""
+    timestamps: _builtins.int
+    """Signed timestamps (RFC 3161). At most 8."""
+    observed_times: _builtins.int
+    """Proven times of either kind; for certificates that have expired meanwhile one is needed in any case. At most 8."""
+    certificate_timestamps: _builtins.int
+    """Certificate timestamps (SCT, RFC 6962) in the signing certificate. At most 8."""
+    def __init__(
+        self,
+        *,
+        log_entries: _builtins.int = ...,
+        timestamps: _builtins.int = ...,
+        observed_times: _builtins.int = ...,
+        certificate_timestamps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_timestamps", b"certificate_timestamps", "log_entries", b"log_entries", "observed_times", b"observed_times", "timestamps", b"timestamps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogEvidence: _TypeAlias = LogEvidence  # noqa: Y015
+
+@_typing.final
+class RequiredAttestation(_message.Message):
+    """RequiredAttestation is one statement about the image that must be there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PREDICATE_TYPE_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, for verdicts and logs."""
+    predicate_type: _builtins.str
+    """The in-toto predicate type: `https://slsa.dev/provenance/v1`, `https://spdx.dev/Document`, `https://cyclonedx.org/bom`,
+    `https://cosign.sigstore.dev/attestation/vuln/v1`, or any other.
+    """
+    condition: _builtins.str
+    """A CEL expression that must be true, over `predicate` (the statement's predicate) and `subject` (its subjects); at most
+    4,096 characters. One statement of the type for which it is true is enough. Empty: any statement of the type will do.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        predicate_type: _builtins.str = ...,
+        condition: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "name", b"name", "predicate_type", b"predicate_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequiredAttestation: _TypeAlias = RequiredAttestation  # noqa: Y015
 
 @_typing.final
 class TrustRootSpec(_message.Message):
@@ -574,20 +1057,76 @@ class TrustRootSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRUSTED_ROOT_JSON_FIELD_NUMBER: _builtins.int
+    CA_PEM_FIELD_NUMBER: _builtins.int
+    SIGNING_AUTHORITY_PEM_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_AUTHORITY_PEM_FIELD_NUMBER: _builtins.int
+    REVOCATION_LISTS_FIELD_NUMBER: _builtins.int
     trusted_root_json: _builtins.bytes
-    """A sigstore `trusted_root.json`. Empty: none."""
+    """A sigstore `trusted_root.json` (v0.1 or v0.2): Fulcio's authorities, transparency logs, certificate logs, timestamp
+    authorities. Empty: none.
+    """
+    @_builtins.property
+    def ca_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM certificates of certificate authorities, for certificate chains and notation's trust store of type `ca`."""
+
+    @_builtins.property
+    def signing_authority_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM certificates of signing authorities, for notation's trust store of type `signingAuthority`."""
+
+    @_builtins.property
+    def timestamp_authority_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM certificates of timestamp authorities, for certificate chains and notation's trust store of type `tsa`."""
+
+    @_builtins.property
+    def revocation_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Certificate revocation lists, DER (RFC 5280), of the authorities above."""
+
     def __init__(
         self,
         *,
         trusted_root_json: _builtins.bytes = ...,
+        ca_pem: _abc.Iterable[_builtins.str] | None = ...,
+        signing_authority_pem: _abc.Iterable[_builtins.str] | None = ...,
+        timestamp_authority_pem: _abc.Iterable[_builtins.str] | None = ...,
+        revocation_lists: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["trusted_root_json", b"trusted_root_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "revocation_lists", b"revocation_lists", "signing_authority_pem", b"signing_authority_pem", "timestamp_authority_pem", b"timestamp_authority_pem", "trusted_root_json", b"trusted_root_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrustRootSpec: _TypeAlias = TrustRootSpec  # noqa: Y015
+
+@_typing.final
+class SignerSetSpec(_message.Message):
+    """SignerSetSpec names who may sign policies, trust roots, blocks and the next signer set. It counts where enough signers
+    of the set before it, and enough of its own, have signed it (the root rotation of The Update Framework).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEYS_PEM_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.int
+    """How many different ones must sign: at least 1."""
+    @_builtins.property
+    def public_keys_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM SubjectPublicKeyInfo, as in KeySet."""
+
+    def __init__(
+        self,
+        *,
+        public_keys_pem: _abc.Iterable[_builtins.str] | None = ...,
+        threshold: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_keys_pem", b"public_keys_pem", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignerSetSpec: _TypeAlias = SignerSetSpec  # noqa: Y015
 
 @_typing.final
 class BlockSpec(_message.Message):
@@ -598,6 +1137,7 @@ class BlockSpec(_message.Message):
     DIGESTS_FIELD_NUMBER: _builtins.int
     SIGNERS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why, for people; at most 512 characters."""
     @_builtins.property
@@ -608,16 +1148,21 @@ class BlockSpec(_message.Message):
     def signers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SHA-256 of a signer's SubjectPublicKeyInfo, 64 hexadecimal digits: its signatures no longer count."""
 
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignerIdentity]:
+        """Identities of short-lived certificates whose signatures no longer count."""
+
     def __init__(
         self,
         *,
         digests: _abc.Iterable[_builtins.str] | None = ...,
         signers: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
+        identities: _abc.Iterable[Global___SignerIdentity] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "reason", b"reason", "signers", b"signers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "identities", b"identities", "reason", b"reason", "signers", b"signers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

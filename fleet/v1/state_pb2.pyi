@@ -86,6 +86,8 @@ class _ArtifactStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Artifac
     """The verdict was no; it is not pullable."""
     ARTIFACT_STATE_FAILED: _ArtifactState.ValueType  # 4
     """Something went wrong; it is tried again."""
+    ARTIFACT_STATE_WARNED: _ArtifactState.ValueType  # 5
+    """Published: pullable; a policy would have it reported."""
 
 class ArtifactState(_ArtifactState, metaclass=_ArtifactStateEnumTypeWrapper):
     """ArtifactState is where one artifact stands at a site."""
@@ -100,7 +102,37 @@ ARTIFACT_STATE_REFUSED: ArtifactState.ValueType  # 3
 """The verdict was no; it is not pullable."""
 ARTIFACT_STATE_FAILED: ArtifactState.ValueType  # 4
 """Something went wrong; it is tried again."""
+ARTIFACT_STATE_WARNED: ArtifactState.ValueType  # 5
+"""Published: pullable; a policy would have it reported."""
 Global___ArtifactState: _TypeAlias = ArtifactState  # noqa: Y015
+
+class _StepOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_OUTCOME_UNSPECIFIED: _StepOutcome.ValueType  # 0
+    """Never sent."""
+    STEP_OUTCOME_PASSED: _StepOutcome.ValueType  # 1
+    """It holds."""
+    STEP_OUTCOME_FAILED: _StepOutcome.ValueType  # 2
+    """It does not hold: the image is refused, or would be but for the policy's mode."""
+    STEP_OUTCOME_WARNED: _StepOutcome.ValueType  # 3
+    """It does not hold, and nothing depends on it."""
+
+class StepOutcome(_StepOutcome, metaclass=_StepOutcomeEnumTypeWrapper):
+    """StepOutcome is how one step of a verdict ended."""
+
+STEP_OUTCOME_UNSPECIFIED: StepOutcome.ValueType  # 0
+"""Never sent."""
+STEP_OUTCOME_PASSED: StepOutcome.ValueType  # 1
+"""It holds."""
+STEP_OUTCOME_FAILED: StepOutcome.ValueType  # 2
+"""It does not hold: the image is refused, or would be but for the policy's mode."""
+STEP_OUTCOME_WARNED: StepOutcome.ValueType  # 3
+"""It does not hold, and nothing depends on it."""
+Global___StepOutcome: _TypeAlias = StepOutcome  # noqa: Y015
 
 class _GoodbyeReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -436,6 +468,7 @@ class ResourceException(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
     RATE_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     kind: _resource_pb2.ResourceKind.ValueType
     """What it is about."""
     name: _builtins.str
@@ -470,6 +503,10 @@ class ResourceException(_message.Message):
     def retry_at(self) -> _timestamp_pb2.Timestamp:
         """When it is tried again, by the satellite's clock. Absent: it is under way or queued, or there is no telling."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictStep]:
+        """Of an artifact that is refused or served with a warning, how the verdict was reached. At most 32 steps."""
+
     def __init__(
         self,
         *,
@@ -485,14 +522,57 @@ class ResourceException(_message.Message):
         total_bytes: _builtins.int = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
         rate_bytes_per_s: _builtins.int = ...,
+        steps: _abc.Iterable[Global___VerdictStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_at", b"retry_at", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "kind", b"kind", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "serving_digest", b"serving_digest", "since", b"since", "state", b"state", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "kind", b"kind", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "serving_digest", b"serving_digest", "since", b"since", "state", b"state", "steps", b"steps", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResourceException: _TypeAlias = ResourceException  # noqa: Y015
+
+@_typing.final
+class VerdictStep(_message.Message):
+    """VerdictStep is one step of a verdict on an image, in the order in which they were taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    EVIDENCE_DIGEST_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What was asked, for people; at most 256 characters."""
+    outcome: Global___StepOutcome.ValueType
+    """How it ended."""
+    reason: _builtins.str
+    """Stable UPPER_SNAKE reason. Empty: passed."""
+    authority: _builtins.str
+    """The policy, and after a slash the authority, that it is about. Empty: none."""
+    evidence_digest: _builtins.str
+    """Digest of the signature or attestation that it is about. Empty: none."""
+    signer: _builtins.str
+    """Who signed, where it is known: `sha256:<hex>` of a key, an identity, a certificate's subject. At most 512 characters."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        outcome: Global___StepOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        evidence_digest: _builtins.str = ...,
+        signer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "evidence_digest", b"evidence_digest", "outcome", b"outcome", "reason", b"reason", "signer", b"signer", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerdictStep: _TypeAlias = VerdictStep  # noqa: Y015
 
 @_typing.final
 class StateReport(_message.Message):
@@ -514,6 +594,8 @@ class StateReport(_message.Message):
     FOREIGN_WITHDRAWN_FIELD_NUMBER: _builtins.int
     REGISTRY_KIND_FIELD_NUMBER: _builtins.int
     REGISTRY_EXCLUSIVE_FIELD_NUMBER: _builtins.int
+    REVOCATION_EPOCH_FIELD_NUMBER: _builtins.int
+    WARNED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts reports within a session, from 1."""
     held_digest: _builtins.bytes
@@ -540,6 +622,10 @@ class StateReport(_message.Message):
     """The registry at the site: zot, distribution or external."""
     registry_exclusive: _builtins.bool
     """The registry vouches for all it serves (the satellite is its sole writer). False: only for what was published."""
+    revocation_epoch: _builtins.int
+    """The highest serial among the blocks that are in force. Zero: none is."""
+    warned: _builtins.int
+    """Artifacts that are served although a policy with mode WARN is not satisfied, or with an expired trust root."""
     @_builtins.property
     def position(self) -> Global___Position:
         """The position that this report is about."""
@@ -565,10 +651,12 @@ class StateReport(_message.Message):
         foreign_withdrawn: _builtins.int = ...,
         registry_kind: _builtins.str = ...,
         registry_exclusive: _builtins.bool = ...,
+        revocation_epoch: _builtins.int = ...,
+        warned: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "enforced_digest", b"enforced_digest", "exceptions", b"exceptions", "exceptions_omitted", b"exceptions_omitted", "failed", b"failed", "foreign_withdrawn", b"foreign_withdrawn", "held_digest", b"held_digest", "position", b"position", "published", b"published", "refused", b"refused", "registry_exclusive", b"registry_exclusive", "registry_kind", b"registry_kind", "sequence", b"sequence", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "enforced_digest", b"enforced_digest", "exceptions", b"exceptions", "exceptions_omitted", b"exceptions_omitted", "failed", b"failed", "foreign_withdrawn", b"foreign_withdrawn", "held_digest", b"held_digest", "position", b"position", "published", b"published", "refused", b"refused", "registry_exclusive", b"registry_exclusive", "registry_kind", b"registry_kind", "revocation_epoch", b"revocation_epoch", "sequence", b"sequence", "waiting", b"waiting", "warned", b"warned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

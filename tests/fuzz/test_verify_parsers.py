@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 from edge.domain.admission import Evidence
 from edge.domain.content import Descriptor, read_manifest
-from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
+from edge.domain.policy import Rules
 from edge.domain.verify.bundle import BUNDLE_TYPE, read_bundle
 from edge.domain.verify.evidence import read_evidence
 from edge.domain.verify.keys import load_key
 from edge.domain.verify.simple_signing import PAYLOAD_TYPE, SIGNATURE, read_payload, signature_tag
-from edge.domain.verify.verdict import Subject, weigh
+from edge.domain.verify.verdict import Passed, Subject, weigh
 from fleet.errors import FleetError
 from tests.rig.fixtures import IMAGES, OPERATOR
 from tests.rig.images import encode
+from tests.rig.judging import policy
 from tests.rig.oci_layout import read_layout
 from tests.rig.repository import Repository, blobs_of
 
@@ -28,7 +29,7 @@ ROOT = HELD.tags["1.0"]
 MANIFESTS = [manifest.raw for manifest in HELD.manifests.values()]
 DOCUMENTS = [content for content in HELD.blobs.values() if content.startswith(b"{")]
 MANIFEST_REASONS = {"", "MANIFEST_MALFORMED", "DIGEST_MALFORMED", "SCHEMA1_UNSUPPORTED"}
-RULES = Rules((Policy("p", ("**",), (KeyAuthority("a", (OPERATOR.pem,), frozenset(SignatureFormat)),)),))
+RULES = Rules((policy(OPERATOR.pem, images="**"),))
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 _values = st.recursive(
@@ -128,7 +129,7 @@ def test_evidence_whose_signed_bytes_changed_is_never_admitted(digest: str, data
     manifest = made.add_manifest(raw, owner.media_type)
     blobs = tuple((blob, {**HELD.blobs, **made.blobs}[blob.digest]) for blob in blobs_of(manifest))
     verdict = weigh(Subject("central", "demo/app", ROOT), [Evidence((manifest,), blobs, tag)], RULES)
-    if isinstance(verdict, tuple):
+    if isinstance(verdict, Passed):
         assert b"critical" not in content
         assert _envelope(changed) == _envelope(content)
 
@@ -141,7 +142,7 @@ def _envelope(bundle: bytes) -> object:
 
 def test_the_unchanged_evidence_is_admitted() -> None:
     pieces = [Evidence((m,), tuple((b, HELD.blobs[b.digest]) for b in blobs_of(m))) for m in HELD.referrers(ROOT)]
-    assert isinstance(weigh(Subject("central", "demo/app", ROOT), pieces, RULES), tuple)
+    assert isinstance(weigh(Subject("central", "demo/app", ROOT), pieces, RULES), Passed)
 
 
 @pytest.mark.parametrize("raw", MANIFESTS)

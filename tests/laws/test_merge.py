@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.merge import Desired, Scope, merge
+from fleet.policy import BlockSpec, PolicySpec
 from fleet.reference import Digest
 from fleet.resources import (
     ARTIFACT,
@@ -15,10 +16,8 @@ from fleet.resources import (
     POLICY,
     SOURCE,
     Artifact,
-    Block,
     Body,
     Platform,
-    Policy,
     Source,
     Unusable,
 )
@@ -54,7 +53,7 @@ def _scope(draw: st.DrawFn, name: str) -> Scope:
     unusable = {}
     if draw(st.integers(0, 6)) == 0:
         unusable[draw(st.sampled_from([(ARTIFACT, "x"), (POLICY, "p"), (99, "new")]))] = Unusable("R", "t", hold=True)
-    return Scope(name, draw(st.integers(0, 2)) if name.startswith("group") else 0, readings, {}, unusable)
+    return Scope(name, draw(st.integers(0, 2)) if name.startswith("group") else 0, readings, unusable)
 
 
 @given(scopes(), st.randoms())
@@ -129,7 +128,7 @@ def test_platforms_unite_and_no_filter_means_all() -> None:
 
 
 def test_policies_and_blocks_of_all_scopes_hold() -> None:
-    policy, block = Policy(("hub/**",), (), False, ()), Block(frozenset(DIGESTS[:1]), frozenset(), "bad")
+    policy, block = PolicySpec(("hub/**",)), BlockSpec(tuple(DIGESTS[:1]), reason="bad")
     merged = merge(
         [
             Scope("fleet", 0, {(POLICY, "base"): policy}),

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edge.app.ports import Credential
-from edge.domain.policy import SignatureFormat
+from fleet.policy import SignatureFormat
 from tests.rig.programs import require
 
 _TIMEOUT_S = 60

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from edge.domain.content import Index, read_manifest
-from edge.domain.policy import SignatureFormat
+from fleet.policy import SignatureFormat
 from fleet.reference import Digest
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.domain.policy import SignatureFormat
+from fleet.policy import SignatureFormat
 from tests.rig import cosign
 from tests.rig.distribution import distribution
 from tests.rig.images import make_image

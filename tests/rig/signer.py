@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge.domain.content import OCI_MANIFEST
-from edge.domain.verify.bundle import BUNDLE_TYPE, SIGN_PREDICATE, pre_authentication_encoding
+from edge.domain.verify.bundle import BUNDLE_TYPE, pre_authentication_encoding
+from edge.domain.verify.claims import SIGN_PREDICATE
 from edge.domain.verify.simple_signing import PAYLOAD_TYPE, SIGNATURE, signature_tag
 from fleet.reference import Digest
 from tests.rig.images import add_referrer, describe, encode

@@ -38,13 +38,12 @@ from controlplane.domain.entities import (
 from controlplane.domain.lifecycle import WORKER_LEASE, Standing, observe
 from controlplane.domain.specs import (
     ArtifactSpec,
-    BlockSpec,
     ConfigurationSpec,
-    PolicySpec,
     ResourceKind,
     SourceSpec,
 )
 from controlplane.domain.state import group_scope
+from fleet.policy import BlockSpec, PolicySpec
 
 
 def satellite_etag(row: SatelliteRow) -> str:

@@ -24,14 +24,13 @@ from controlplane.domain.entities import Artifact, Assignment, Block, Configurat
 from controlplane.domain.rules import check_etag, check_prefix, decide, unknown
 from controlplane.domain.specs import (
     ArtifactSpec,
-    BlockSpec,
     ConfigurationSpec,
-    PolicySpec,
     ResourceKind,
     SourceSpec,
 )
 from controlplane.domain.state import split_scope
 from fleet.errors import FleetError, Kind
+from fleet.policy import BlockSpec, PolicySpec
 
 Rule = Policy | Block | Configuration
 

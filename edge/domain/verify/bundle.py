@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from edge.domain.content import Descriptor, Image
 from edge.domain.documents import Fields, Reader
-from edge.domain.policy import SignatureFormat
 from edge.domain.verify.claims import Claim
+from fleet.policy import SignatureFormat
 from fleet.reference import Digest, parse_digest
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 _IN_TOTO = "application/vnd.in-toto+json"
 _STATEMENTS = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
 _MAX_SUBJECTS = 64
@@ -78,6 +77,7 @@ def read_bundle(raw: bytes) -> Claim:
         signed=pre_authentication_encoding(payload_type, payload),
         signatures=tuple(_READER.base64(signature, "sig") for signature in signatures),
         digests=_statement_digests(statement),
-        repository="",
-        is_signature=_READER.text(statement, "predicateType") == SIGN_PREDICATE,
+        predicate_type=_READER.text(statement, "predicateType"),
+        predicate=statement.get("predicate"),
+        subjects=tuple(_READER.objects(statement, "subject", limit=_MAX_SUBJECTS)),
     )

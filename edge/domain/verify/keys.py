@@ -8,12 +8,14 @@ which of two sound hashes was signed changes nothing about who signed. Ed25519 i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import lru_cache, partial
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edge.domain.verify import ed25519ph
 from fleet.errors import malformed
@@ -61,6 +63,28 @@ def _passes(verify: Callable[[], None]) -> bool:
     return True
 
 
+def _load(encoded: bytes) -> PublicKeyTypes:
+    if len(encoded) > _MAX_KEY_BYTES:
+        raise malformed("KEY_MALFORMED", "a public key has at most 16 KiB")
+    pem = encoded.lstrip().startswith(b"-----BEGIN")
+    load = serialization.load_pem_public_key if pem else serialization.load_der_public_key
+    try:
+        return load(encoded)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise malformed("KEY_MALFORMED", "not a public key in PEM or DER") from error
+
+
+@lru_cache(maxsize=256)
+def key_id(encoded: bytes) -> str:
+    """Name a key as blocks do: SHA-256 of its SubjectPublicKeyInfo, hexadecimal.
+
+    Raises:
+        FleetError: MALFORMED `KEY_MALFORMED`.
+    """
+    spki = _load(encoded).public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
+
+
 @lru_cache(maxsize=256)
 def load_key(encoded: bytes) -> Verifier:
     """Read a public key: SubjectPublicKeyInfo, PEM or DER.
@@ -69,14 +93,7 @@ def load_key(encoded: bytes) -> Verifier:
         FleetError: MALFORMED `KEY_MALFORMED`; `KEY_UNSUPPORTED` for another type, another curve, or RSA
             outside 2048 to 8192 bits.
     """
-    if len(encoded) > _MAX_KEY_BYTES:
-        raise malformed("KEY_MALFORMED", "a public key has at most 16 KiB")
-    pem = encoded.lstrip().startswith(b"-----BEGIN")
-    load = serialization.load_pem_public_key if pem else serialization.load_der_public_key
-    try:
-        key = load(encoded)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise malformed("KEY_MALFORMED", "not a public key in PEM or DER") from error
+    key = _load(encoded)
     match key:
         case ec.EllipticCurvePublicKey() if key.curve.name in _CURVES:
             return _ecdsa(key, _CURVES[key.curve.name])

@@ -11,8 +11,8 @@ import binascii
 
 from edge.domain.content import Descriptor
 from edge.domain.documents import Reader
-from edge.domain.policy import SignatureFormat
 from edge.domain.verify.claims import Claim
+from fleet.policy import SignatureFormat
 from fleet.reference import Digest, parse_digest
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -60,5 +60,4 @@ def read_payload(layer: Descriptor, payload: bytes) -> Claim:
         signatures=(signature,),
         digests=frozenset({digest}),
         repository=_repository(reference),
-        is_signature=True,
     )

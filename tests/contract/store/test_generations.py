@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Outcome, Upsert
 from controlplane.domain.entities import Artifact, Assignment, Block, Group, Policy, Satellite, Source
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, PolicySpec, ResourceKind, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, ResourceKind, SourceSpec
 from controlplane.domain.state import Key
 from fleet.digests import EMPTY_SCOPE, state_digest
 from fleet.errors import FleetError
+from fleet.policy import BlockSpec, PolicySpec
 from fleet.v1 import resource_pb2, state_pb2
 from tests.contract.store.conftest import Open
 from tests.contract.store.words import ADA, D1, D2, HUB, applied_to, digest, do, refused, shop

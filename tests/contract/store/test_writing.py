@@ -22,8 +22,9 @@ from controlplane.domain.entities import (
     Satellite,
     Source,
 )
-from controlplane.domain.specs import ArtifactSpec, BlockSpec, ConfigurationSpec, PolicySpec, SourceSpec
+from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
 from fleet.link import Link, Window
+from fleet.policy import BlockSpec, PolicySpec
 from tests.contract.store.conftest import Clock, Tags
 from tests.contract.store.words import ADA, D1, D2, HUB, do, refused, shop
 

@@ -11,9 +11,10 @@ from controlplane.adapters.opening import open_fleet
 from controlplane.adapters.sql import write_content
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Policy
-from controlplane.domain.specs import PolicySpec, Spec
+from controlplane.domain.specs import Spec
 from controlplane.domain.state import Resource
 from fleet.digests import resource_version
+from fleet.policy import PolicySpec
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.rig.ground_control import TRUST_DOMAIN, GroundControl

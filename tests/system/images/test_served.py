@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.domain.policy import SignatureFormat
+from fleet.policy import SignatureFormat
 from fleet.reference import digest_of
 from tests.rig import cosign
 from tests.rig.estate import TAG, V2, V3, Estate, Image

@@ -30,14 +30,12 @@ from controlplane.domain.rules import check_prefix, decide
 from controlplane.domain.sessions import REMEMBERED_BOOTS, Held, take_over
 from controlplane.domain.specs import (
     ArtifactSpec,
-    Authority,
-    BlockSpec,
     Platform,
-    PolicySpec,
     SourceSpec,
 )
 from controlplane.domain.state import difference, sort_key, split_scope
 from fleet.errors import FleetError
+from fleet.policy import Authority, BlockSpec, KeySet, PolicySpec
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 D = "sha256:" + "d" * 64
@@ -166,7 +164,7 @@ def test_what_is_no_scope_is_refused(scope: str) -> None:
         (Source("s", SourceSpec("h", mirrors=("http://x",))), "ADDRESS_MALFORMED"),
         (Source("s", SourceSpec("h", local_prefix="Not")), "REPOSITORY_MALFORMED"),
         (Source("s", SourceSpec("h", ca_pem="no")), "CA_MALFORMED"),
-        (Policy("p", PolicySpec(authorities=(Authority("a", (), ("no key",)),))), "KEY_MALFORMED"),
+        (Policy("p", PolicySpec(authorities=(Authority("a", KeySet(("no key",))),))), "KEY_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "Bad", "1")), "REPOSITORY_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "a", "b d")), "TAG_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "a", "1", priority=101)), "PRIORITY_OUT_OF_RANGE"),

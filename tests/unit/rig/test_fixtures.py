@@ -18,7 +18,8 @@ from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.judge import judge
 from edge.domain.admission import Admission
-from edge.domain.policy import Rules, SignatureFormat
+from edge.domain.policy import Rules
+from fleet.policy import SignatureFormat
 from tests.rig import cosign
 from tests.rig.distribution import distribution
 from tests.rig.fixtures import IMAGES, OPERATOR, RECIPES, STRANGER, TAG, Recipe

@@ -12,8 +12,8 @@ import pytest
 from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Group, Membership, Policy
-from controlplane.domain.specs import PolicySpec
 from fleet.digests import scope_digest, state_digest
+from fleet.policy import PolicySpec
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually

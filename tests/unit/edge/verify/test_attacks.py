@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from edge.domain.admission import Admission
-from edge.domain.policy import KeyAuthority, Policy, Rules, SignatureFormat
+from edge.domain.policy import Blocks, Rules
 from edge.domain.verify.bundle import BUNDLE_TYPE
 from edge.domain.verify.evidence import MAX_BYTES, MAX_OBJECTS
 from edge.domain.verify.simple_signing import signature_tag
+from fleet.policy import Authority
 from fleet.reference import Digest
 from tests.rig.images import add_referrer, make_image
-from tests.rig.judging import judged, policy, reason
+from tests.rig.judging import judged, key_authority, policy, policy_of, reason
 from tests.rig.repository import Repository
 from tests.rig.signer import Signer, add_signatures, bundle, payload, sign_v2, sign_v3
 
@@ -173,24 +174,22 @@ def test_an_image_that_no_policy_matches_is_refused(image: Repository, root: Dig
     "authorities",
     [
         (),
-        (KeyAuthority("nobody", (), frozenset(SignatureFormat)),),
-        (KeyAuthority("mute", (b"key",), frozenset()),),
+        (key_authority("nobody"),),
+        (key_authority("mute", b"key", formats=()),),
     ],
 )
 def test_an_empty_policy_admits_nothing(
-    image: Repository, root: Digest, signer: Signer, authorities: tuple[KeyAuthority, ...]
+    image: Repository, root: Digest, signer: Signer, authorities: tuple[Authority, ...]
 ) -> None:
     sign_v3(image, root, signer)
-    assert reason(judged(image, Policy("empty", ("**",), authorities), policy(signer.pem))) == "POLICY_EMPTY"
+    assert reason(judged(image, policy_of(*authorities), policy(signer.pem))) == "POLICY_EMPTY"
 
 
 def test_an_authority_whose_keys_are_all_gone_does_not_stop_the_others(
     image: Repository, root: Digest, signer: Signer
 ) -> None:
     sign_v3(image, root, signer)
-    formats = frozenset(SignatureFormat)
-    authorities = (KeyAuthority("gone", (), formats), KeyAuthority("here", (signer.pem,), formats))
-    assert not reason(judged(image, Policy("either", ("**",), authorities)))
+    assert not reason(judged(image, policy_of(key_authority("gone"), key_authority("here", signer.pem))))
 
 
 def test_every_policy_that_matches_must_hold(image: Repository, root: Digest, signer: Signer) -> None:
@@ -204,9 +203,7 @@ def test_every_policy_that_matches_must_hold(image: Repository, root: Digest, si
 
 def test_one_authority_suffices_for_a_policy(image: Repository, root: Digest, signer: Signer) -> None:
     sign_v3(image, root, signer)
-    formats = frozenset(SignatureFormat)
-    authorities = (KeyAuthority("a", (Signer().pem,), formats), KeyAuthority("b", (signer.pem,), formats))
-    assert not reason(judged(image, Policy("either", ("**",), authorities)))
+    assert not reason(judged(image, policy_of(key_authority("a", Signer().pem), key_authority("b", signer.pem))))
 
 
 def test_a_key_that_cannot_be_read_trusts_nobody(image: Repository, root: Digest, signer: Signer) -> None:
@@ -227,5 +224,5 @@ def test_a_blocked_part_keeps_the_whole_out(image: Repository, root: Digest, sig
     child = next(digest for digest in image.manifests if digest != root)
     sign_v3(image, root, signer)
     block = {"root": root, "child": child, "layer": layer}[part]
-    rules = Rules((policy(signer.pem),), frozenset({block}))
+    rules = Rules((policy(signer.pem),), blocks=Blocks(frozenset({block})))
     assert reason(judged(image, rules=rules)) == "BLOCKED"

@@ -13,7 +13,8 @@ from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.judge import judge
 from edge.domain.admission import Admission, Refused
-from edge.domain.policy import Rules, SignatureFormat
+from edge.domain.policy import Rules
+from fleet.policy import SignatureFormat
 from tests.rig import cosign
 from tests.rig.distribution import distribution
 from tests.rig.images import make_image
@@ -41,7 +42,7 @@ def test_what_cosign_signs_is_admitted_and_only_for_its_key(kind: str, registry:
     Client(registry).push(repository, image)
     root = image.tags["1.0"]
     upstream = OciUpstream(OciClient(parse_endpoint(registry, plaintext=True), voice=SOURCE))
-    for form in SignatureFormat:
+    for form in (SignatureFormat.COSIGN_SIMPLE_SIGNING, SignatureFormat.SIGSTORE_BUNDLE):
         trusted = Rules((policy(key.pem, formats=[form]),))
         unsigned = judge(wanted(root, repository=repository), upstream, trusted)
         assert isinstance(unsigned, Refused)

@@ -7,7 +7,7 @@ import pytest
 from edge.app.judge import judge, rejudge
 from edge.domain.admission import Admission, Refused
 from edge.domain.content import OCI_INDEX, OCI_MANIFEST, Index, Platform, raw_manifest, read_manifest
-from edge.domain.policy import Rules
+from edge.domain.policy import Blocks, Rules
 from edge.domain.verify.simple_signing import signature_tag
 from fleet.errors import FleetError
 from fleet.reference import Digest
@@ -167,7 +167,7 @@ def test_judged_again_an_image_may_be_refused(image: Repository, root: Digest, s
     verdict = _admitted(image, signer)
     rules = {
         "key": Rules((policy(Signer().pem),)),
-        "block": Rules((policy(signer.pem),), frozenset({root})),
+        "block": Rules((policy(signer.pem),), blocks=Blocks(frozenset({root}))),
         "policy": Rules(),
     }[change]
     again = rejudge(verdict, rules)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edge.domain.admission import Admission
-from edge.domain.policy import SignatureFormat
+from fleet.policy import SignatureFormat
 from fleet.reference import digest_of
 from tests.rig.fixtures import IMAGES, OPERATOR, STRANGER
 from tests.rig.judging import judged, policy, reason

@@ -1,0 +1,33 @@
+"""Why an image is refused or warned of: stable words, and what they mean to people."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "AGENT_TOO_OLD": "a policy, trust root or block is newer than this satellite can read: upgrade the satellite",
+    "BLOCKED": "the image or a part of it is blocked",
+    "NO_POLICY": "no policy matches the image: add one that says who must have signed it",
+    "POLICY_EMPTY": "a policy that matches has no authority that anybody could satisfy",
+    "EVIDENCE_LIMIT": "more than 100 signatures and referrers, or more than 32 MiB of them",
+    "STATIC_FAIL": "the policy refuses it, whoever signed it",
+    "UNSIGNED": "no signature was found for the image",
+    "EVIDENCE_MALFORMED": "the signatures that were found cannot be read",
+    "FORMAT_NOT_ALLOWED": "it is signed only in a format that the policy does not count",
+    "VERIFIER_UNSUPPORTED": "the policy asks for a kind of signer that the signature is not made by",
+    "KEY_UNUSABLE": "the policy's key cannot be read",
+    "TRUST_ROOT_MISSING": "the policy relies on a trust root that is not there",
+    "TRUST_EXPIRED": "the policy or a trust root that it relies on has expired",
+    "CLOCK_UNKNOWN": "the verdict needs the present time, which is not known here",
+    "SIGNATURE_INVALID": "no signature was made by a signer that the policy trusts",
+    "SIGNER_BLOCKED": "it is signed, but by a signer that is blocked",
+    "DIGEST_NOT_SIGNED": "the signature is a trusted signer's but for another digest",
+    "NOT_A_SIGNATURE": "a trusted signer attests something about the image but does not sign it",
+    "PREDICATE_OTHER": "a trusted signer attests something else than the policy asks for",
+    "ATTESTATION_MISSING": "no trusted signer made an attestation that the policy asks for",
+    "CONDITION_UNREADABLE": "the policy's condition cannot be evaluated",
+    "CONDITION_FALSE": "an attestation is there but does not satisfy the policy's condition",
+    "REFERENCE_NOT_SIGNED": "the signature does not name the repository, which the policy demands",
+    "THRESHOLD_NOT_MET": "too few of the policy's keys have signed it",
+}
+"""The public text of each reason."""
+FURTHEST = tuple(TEXTS)
+"""Of several failures the one that came furthest is told: it is the one to mend."""
