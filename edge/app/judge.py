@@ -75,7 +75,7 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
         root=root,
         children=closure.children,
         blobs=closure.blobs,
-        evidence=passed.evidence,
+        evidence=evidence,
     )
     return decide(dossier, rules, moment)
 
