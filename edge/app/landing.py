@@ -216,10 +216,35 @@ class Landing:
 
     def _ladle(self, chunks: Iterator[bytes], segment: Segment) -> None:
         """Send in segments, each a request of its own that no cut at the source can break off."""
-        for chunk in chunks:
-            if segment.is_due(len(chunk)):
-                self._append(segment)
-            segment.add(chunk)
+        sending: _Sending | None = None
+        try:
+            for chunk in chunks:
+                if segment.is_due(len(chunk)):
+                    sending = self._send_on(segment, sending)
+                segment.add(chunk)
+        finally:
+            self._sent(segment, sending)
+
+    def _send_on(self, segment: Segment, sending: _Sending | None) -> _Sending | None:
+        """Send what is held; where the source is fast, while more of it comes."""
+        self._sent(segment, sending)
+        if segment.is_staged:
+            self._append(segment)
+            return None
+        return _Sending(self._site, self._upload or self._open(), segment.turn())
+
+    def _sent(self, segment: Segment, sending: _Sending | None) -> None:
+        """Wait until the registry has what is being sent; what it does not take is held again."""
+        if sending is None or sending.is_settled:
+            return
+        try:
+            self._upload = sending.wait()
+        except FleetError:
+            self._lost(segment.size_bytes)
+            segment.turn_back(sending.held)
+            raise
+        if self._hash:
+            self._hash.update(sending.held)
 
     def _append(self, segment: Segment) -> None:
         if not segment.size_bytes:
@@ -275,6 +300,37 @@ class Landing:
         detail = f"{length} of {self._blob.size_bytes} bytes"
         text = "the source's blob is shorter than its manifest says"
         return FleetError(Kind.CORRUPT, "BODY_TRUNCATED", text, subject=self._blob.digest, detail=detail)
+
+
+class _Sending:
+    """One segment on its way to the registry, in a thread of its own: 0.1 ms beside 2 ms of a request."""
+
+    def __init__(self, site: SiteRegistry, upload: Upload, held: memoryview) -> None:
+        self.held = held
+        self.is_settled = False
+        self._site = site
+        self._upload = upload
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._send, name="transfer-send")
+        self._thread.start()
+
+    def _send(self) -> None:
+        try:
+            self._upload = self._site.append(self._upload, self.held)
+        except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
+            self._error = error
+
+    def wait(self) -> Upload:
+        """Say how far the upload is now.
+
+        Raises:
+            FleetError: as `SiteRegistry.append`.
+        """
+        self._thread.join()
+        self.is_settled = True
+        if self._error is not None:
+            raise self._error
+        return self._upload
 
 
 def _stopped() -> FleetError:

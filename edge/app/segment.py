@@ -9,7 +9,7 @@ import time
 from edge.app.ports import Staging
 
 SEGMENT_BYTES = 2 * 1024 * 1024
-"""The most that is held in memory of one blob: a request costs 1 to 3 ms, whatever its size."""
+"""The most that is held in memory of one blob, and as much again while it is sent: a request costs 1 to 3 ms."""
 SEGMENT_S = 1.0
 """The longest that bytes are held."""
 SLOW_BYTES_PER_S = 10_000_000
@@ -21,8 +21,8 @@ class Segment:
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
-        # Pages of its own: those that are never used take no memory, and all go back with the thread's end.
-        self._buffer = memoryview(mmap.mmap(-1, SEGMENT_BYTES))
+        # Pages of their own: those that are never used take no memory, and all go back with the thread's end.
+        self._buffer, self._other = (memoryview(mmap.mmap(-1, SEGMENT_BYTES)) for _ in range(2))
         self._key = ""
         self._offset = 0
         self._staged = 0
@@ -65,6 +65,23 @@ class Segment:
         if self._speed < SLOW_BYTES_PER_S:
             self._staging.append(self._key, self._offset, self._buffer[self._staged : self.size_bytes])
             self._staged = self.size_bytes
+
+    @property
+    def is_staged(self) -> bool:
+        """Say whether some of it lies in the staging file: what comes is slow."""
+        return self._staged > 0
+
+    def turn(self) -> memoryview:
+        """Go on with the other buffer: `→ what was held`, which stays as it is until the next turn."""
+        held = self.held
+        self._buffer, self._other = self._other, self._buffer
+        self._offset, self.size_bytes = self._offset + len(held), 0
+        return held
+
+    def turn_back(self, held: memoryview) -> None:
+        """Hold again what was held before the last turn, instead of what came since."""
+        self._buffer, self._other = self._other, self._buffer
+        self._offset, self.size_bytes = self._offset - len(held), len(held)
 
     def clear(self, offset: int) -> None:
         """Empty it: the blob goes on at `offset`."""

@@ -95,6 +95,8 @@ class MemorySite:
     free: int | None = None
     disk: SiteDisk | None = None
     crash_at: int = -1
+    append_errors: list[FleetError | None] = field(default_factory=list)
+    """What becomes of the next appends: None for one that goes well."""
 
     def _write(self) -> None:
         if self.crash_at == 0:
@@ -134,6 +136,8 @@ class MemorySite:
 
     def append(self, upload: Upload, segment: memoryview) -> Upload:
         self._write()
+        if self.append_errors and (error := self.append_errors.pop(0)):
+            raise error
         content = self.uploads[upload.location]
         assert upload.offset == len(content)
         content += segment

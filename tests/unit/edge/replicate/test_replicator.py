@@ -129,6 +129,26 @@ def test_a_registry_that_keeps_cut_uploads_gets_the_bytes_as_they_come() -> None
     assert world.source.received < 4_100_000
 
 
+def test_a_segment_that_the_registry_does_not_take_is_sent_again_with_what_came_after_it() -> None:
+    world = World()
+    image = world.source.add(os.urandom(13_000_000))
+    admitted = admission(world.source, REPOSITORY, image, "v1")
+    world.site.append_errors = [None, FleetError(Kind.UNAVAILABLE, "REGISTRY_UNREACHABLE", "away")]
+    with pytest.raises(FleetError, match="away"):
+        world.publish(admitted)
+    world.publish(admitted)
+    assert world.site.head(REPOSITORY, "v1") == image.digest
+
+
+def test_an_upload_that_is_lost_under_way_is_begun_anew() -> None:
+    world = World()
+    image = world.source.add(os.urandom(13_000_000))
+    world.site.append_errors = [None, None, FleetError(Kind.UNAVAILABLE, "UPLOAD_LOST", "gone")]
+    world.publish(admission(world.source, REPOSITORY, image, "v1"))
+    assert world.site.head(REPOSITORY, "v1") == image.digest
+    assert world.source.received > 13_000_000
+
+
 def test_what_cannot_fit_is_refused_before_its_first_byte() -> None:
     world = World()
     world.site.free = 1_000_000
