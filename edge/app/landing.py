@@ -48,6 +48,7 @@ class Landing:
         came: told the number of bytes that came.
         found: told the number of bytes that a former run left.
         lost: told the number of bytes that were counted and are of no use.
+        is_alone: asked whether no other blob is on its way: then one is sent while the next comes.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Landing:
         came: Callable[[int], None],
         found: Callable[[int], None],
         lost: Callable[[int], None],
+        is_alone: Callable[[], bool],
     ) -> None:
         self._site = site
         self._log = log
@@ -72,6 +74,7 @@ class Landing:
         self._came = came
         self._found = found
         self._lost = lost
+        self._is_alone = is_alone
         self._upload: Upload | None = None
         self._hash: hashlib._Hash | None = None
         self.is_begun = False
@@ -226,9 +229,9 @@ class Landing:
             self._sent(segment, sending)
 
     def _send_on(self, segment: Segment, sending: _Sending | None) -> _Sending | None:
-        """Send what is held; where the source is fast, while more of it comes."""
+        """Send what is held; where the source is fast and nothing else uses the time, while more of it comes."""
         self._sent(segment, sending)
-        if segment.is_staged:
+        if segment.is_staged or not self._is_alone():
             self._append(segment)
             return None
         return _Sending(self._site, self._upload or self._open(), segment.turn())

@@ -159,6 +159,7 @@ class Transfer:
             came=came,
             found=partial(self._progress.found, dossier.name),
             lost=lost,
+            is_alone=self._workers.is_alone,
         )
 
         def bring(yields: Yields) -> bool:

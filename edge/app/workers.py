@@ -107,6 +107,11 @@ class Workers:
         if batch.error is not None:
             raise batch.error
 
+    def is_alone(self) -> bool:
+        """Say whether no more than one blob is being brought."""
+        with self._changed:
+            return sum(len(batch.running) for batch in self._batches) <= 1
+
     def stop(self) -> None:
         """Begin nothing more; what is under way sees to itself."""
         with self._changed:

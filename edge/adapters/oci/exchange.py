@@ -10,7 +10,7 @@ from edge.adapters.oci.endpoint import Origin
 from edge.adapters.oci.failures import Voice
 from fleet.errors import FleetError
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 512 * 1024
 """The most of one read: large enough to be cheap, small enough that eight of them cost nothing."""
 AGENT = {"User-Agent": "harbor-satellite"}
 CONNECT_S, READ_S = 10.0, 60.0
