@@ -98,6 +98,15 @@ class Reader:
             raise self.fail(f"{key} has more than {limit} entries")
         return value
 
+    def base64_list(self, fields: Fields, key: str, *, limit: int) -> list[bytes]:
+        """Take an array of base64 texts, at most `limit`; empty where the key is absent or null."""
+        value = fields.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or len(value) > limit:
+            raise self.fail(f"{key} is not an array of at most {limit} entries")
+        return [self.base64({key: one}, key) for one in value]
+
     def base64(self, fields: Fields, key: str) -> bytes:
         """Take standard base64 with its padding."""
         try:

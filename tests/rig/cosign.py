@@ -16,7 +16,7 @@ from fleet.policy import SignatureFormat
 from tests.rig.programs import require
 
 _TIMEOUT_S = 60
-_FLAGS = {
+FLAGS = {
     SignatureFormat.SIGSTORE_BUNDLE: (),
     SignatureFormat.COSIGN_SIMPLE_SIGNING: ("--new-bundle-format=false",),
 }
@@ -81,7 +81,7 @@ def import_key(directory: Path, kind: str) -> KeyPair:
 def sign(reference: str, key: KeyPair, form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE) -> None:
     """Sign `host:port/repository@digest` over plain HTTP, without a log."""
     offline = ("--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry", "-y")
-    run("sign", *offline, *_FLAGS[form], "--key", key.private, reference)
+    run("sign", *offline, *FLAGS[form], "--key", key.private, reference)
 
 
 def verify(
@@ -98,4 +98,4 @@ def verify(
     """
     offline = ("--insecure-ignore-tlog=true", "--allow-http-registry")
     known = ("--registry-username", login.username, "--registry-password", login.password) if login else ()
-    return run("verify", *offline, *known, *_FLAGS[form], "--key", key.public, reference)
+    return run("verify", *offline, *known, *FLAGS[form], "--key", key.public, reference)

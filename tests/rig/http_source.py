@@ -17,6 +17,7 @@ class Asked:
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def authorization(self) -> str | None:
@@ -54,9 +55,9 @@ def http_source(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterato
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            asked = Asked(self.command, self.path, dict(self.headers))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = Asked(self.command, self.path, dict(self.headers), body)
             source.asked.append(asked)
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = script(asked)
             self.send_response(answer.status)
             for name, value in answer.headers.items():

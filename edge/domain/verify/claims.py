@@ -50,6 +50,8 @@ class Claim:
     """The bytes that the signatures are over; of a notation signature, its whole envelope."""
     signatures: tuple[bytes, ...]
     digests: frozenset[Digest]
+    payload: bytes = b""
+    """Of a DSSE envelope what is in it, which `signed` encodes; empty for other formats."""
     repository: str = ""
     """The repository path that was signed along, without its host; empty where the format carries none."""
     predicate_type: str = SIGN_PREDICATE
@@ -59,7 +61,7 @@ class Claim:
     subjects: tuple[Mapping[str, object], ...] = ()
     """An in-toto statement's subjects, as JSON values."""
     certificates: tuple[bytes, ...] = ()
-    """DER, the signer's own first; empty where it was made with a bare key."""
+    """DER, the signer's own first, in any order behind it; empty where it was made with a bare key."""
     log_entries: tuple[LogEntry, ...] = ()
     timestamps: tuple[bytes, ...] = field(default=())
     """DER time-stamp responses (RFC 3161) over the signature."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge.domain.moment import Moment
 from edge.domain.policy import Blocks, TrustRoot
+from edge.domain.verify.by_certificate import proofs_of, vouch_chain, vouch_keyless
 from edge.domain.verify.claims import Claim, Vouch, Vouched
 from edge.domain.verify.keys import key_id, load_key
 from edge.domain.verify.matching import matches
 from fleet.errors import FleetError
-from fleet.policy import Authority, KeySet
+from fleet.policy import Authority, CertificateChain, Keyless, KeySet, LogEvidence, TrustRootSpec
 
 
 def vouch(claim: Claim, authority: Authority, trust: TrustRoot | None, moment: Moment) -> Vouched:
@@ -20,15 +23,26 @@ def vouch(claim: Claim, authority: Authority, trust: TrustRoot | None, moment: M
         trust: what its `trust_root` names; None where there is no such resource.
         moment: for what is judged at the present time.
     """
-    del trust, moment  # keys know no time
-    match authority.verifier:
-        case KeySet(public_keys_pem=keys):
-            return _by_keys(claim, keys)
-        case _:
-            return "VERIFIER_UNSUPPORTED"
+    material, asked = trust.spec if trust else None, authority.asked_evidence
+    try:
+        match authority.verifier:
+            case KeySet(public_keys_pem=keys):
+                return _by_keys(claim, keys, asked, material)
+            case Keyless() as by if material:
+                return vouch_keyless(claim, by, asked, material)
+            case CertificateChain() as by if material:
+                return vouch_chain(claim, by, asked, material, moment)
+            case Keyless() | CertificateChain():
+                return "TRUST_ROOT_MISSING"
+            case _:
+                return "VERIFIER_UNSUPPORTED"
+    except FleetError:
+        return "TRUST_ROOT_MALFORMED"  # it was refused when it was written; what came with the evidence was read before
 
 
-def _by_keys(claim: Claim, keys: tuple[str, ...]) -> Vouched:
+def _by_keys(claim: Claim, keys: tuple[str, ...], asked: LogEvidence, trust: TrustRootSpec | None) -> Vouched:
+    if asked != LogEvidence() and trust is None:
+        return "TRUST_ROOT_MISSING"
     found: list[Vouch] = []
     reason = "KEY_UNUSABLE"
     for pem in keys:
@@ -36,8 +50,14 @@ def _by_keys(claim: Claim, keys: tuple[str, ...]) -> Vouched:
             verifies = load_key(pem.encode())
         except FleetError:
             continue  # the resource was reported when it came; a key that cannot be read signs nothing
-        reason = "SIGNATURE_INVALID"
-        if any(verifies(signature, claim.signed) for signature in claim.signatures):
+        reason = "SIGNATURE_INVALID" if reason == "KEY_UNUSABLE" else reason
+        made = next((one for one in claim.signatures if verifies(one, claim.signed)), None)
+        if made is None:
+            continue
+        proofs = proofs_of(replace(claim, signatures=(made,)), pem.encode(), asked, trust)
+        if lack := proofs.lack(asked):
+            reason = lack
+        else:
             found.append(Vouch(key_id(pem.encode())))
     return tuple(found) or reason
 

@@ -1,0 +1,1 @@
+"""Sigstore: trusted roots, transparency logs, certificate logs and timestamps; all of it offline."""
