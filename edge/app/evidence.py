@@ -19,7 +19,7 @@ from edge.domain.content import (
 from edge.domain.verify.bundle import BUNDLE_TYPE
 from edge.domain.verify.evidence import MAX_BYTES, MAX_OBJECTS
 from edge.domain.verify.reasons import TEXTS
-from edge.domain.verify.simple_signing import signature_tag
+from edge.domain.verify.simple_signing import attestation_tag, signature_tag
 from fleet.errors import FleetError, Kind, malformed
 from fleet.reference import Digest, digest_of
 
@@ -47,8 +47,12 @@ class EvidenceFetcher:
     _objects: int = field(default=MAX_OBJECTS, init=False)
     _bytes: int = field(default=MAX_BYTES, init=False)
 
-    def gather(self, referrer_types: Collection[str]) -> tuple[Evidence, ...]:
+    def gather(self, referrer_types: Collection[str], *, attestations: bool = False) -> tuple[Evidence, ...]:
         """Fetch cosign 2's signatures, every bundle, and referrers of the types that may come along.
+
+        Args:
+            referrer_types: what else may come along.
+            attestations: fetch cosign 2's, too.
 
         Raises:
             FleetError: MALFORMED `EVIDENCE_LIMIT`; otherwise as the port, less what is merely absent.
@@ -60,8 +64,11 @@ class EvidenceFetcher:
             if referrer.media_type == OCI_MANIFEST and referrer.artifact_type in wanted
         ]
         self._spend(objects=len(listed))
-        tag = signature_tag(self.root)
-        pieces = (self._piece(tag, tag=tag), *(self._piece(referrer.digest) for referrer in listed))
+        tags = [signature_tag(self.root), *((attestation_tag(self.root),) if attestations else ())]
+        pieces = (
+            *(self._piece(tag, tag=tag) for tag in tags),
+            *(self._piece(referrer.digest) for referrer in listed),
+        )
         return tuple(piece for piece in pieces if piece is not None)
 
     def _spend(self, *, objects: int = 0, size_bytes: int = 0) -> None:

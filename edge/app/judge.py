@@ -17,6 +17,7 @@ from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Rules
 from edge.domain.verify.verdict import Subject, decide, forejudge, weigh
 from fleet.errors import FleetError, Kind
+from fleet.policy import PolicySpec, SignatureFormat
 from fleet.reference import Digest
 
 
@@ -58,8 +59,10 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
     # 2. The root, by digest, and what speaks for it.
     fetch = partial(fetch_manifest, upstream, wanted.repository)
     root = fetch(wanted.digest)
-    types = {name for policy in rules.matching(subject.image) for name in policy.spec.referrer_types}
-    evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types)
+    specs = [policy.spec for policy in rules.matching(subject.image)]
+    types = {name for spec in specs for name in spec.referrer_types}
+    attestations = any(map(_asks_for_attestations, specs))
+    evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types, attestations=attestations)
     # 3. Judged before anything else is asked of the source.
     passed = weigh(subject, evidence, rules, moment)
     if isinstance(passed, Refused):
@@ -78,6 +81,11 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
         evidence=evidence,
     )
     return decide(dossier, rules, moment)
+
+
+def _asks_for_attestations(spec: PolicySpec) -> bool:
+    """Say whether cosign 2's attestations could count for a policy."""
+    return any(by.attestations and SignatureFormat.COSIGN_SIMPLE_SIGNING in by.formats for by in spec.authorities)
 
 
 def rejudge(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admission | Refused:

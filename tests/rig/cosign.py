@@ -84,6 +84,19 @@ def sign(reference: str, key: KeyPair, form: SignatureFormat = SignatureFormat.S
     run("sign", *offline, *FLAGS[form], "--key", key.private, reference)
 
 
+def attest(
+    reference: str,
+    key: KeyPair,
+    predicate: Path,
+    kind: str,
+    form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE,
+) -> None:
+    """Attest a predicate of a kind (a word of cosign's, or a URI), without a log."""
+    offline = ("--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry", "-y")
+    what = ("--predicate", predicate, "--type", kind)
+    run("attest", *offline, *FLAGS[form], *what, "--key", key.private, reference)
+
+
 def verify(
     reference: str,
     key: KeyPair,

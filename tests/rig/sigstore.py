@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fleet.policy import SignatureFormat
 from tests.rig import cosign
 from tests.rig.http_source import Answer, Asked, http_source
 from tests.rig.programs import require
@@ -164,23 +163,35 @@ class Sigstore:
     certificate_log: CertificateLog
     signing_config: Path
     trusted_root: Path
+    fulcio: str
+    stamps: str
 
-    def sign(
-        self, reference: str, email: str, form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE, *more: str
-    ) -> None:
+    def sign(self, reference: str, email: str) -> None:
         """Sign `host:port/repository@digest` as somebody."""
-        cosign.run("sign", *self._as(email), *cosign.FLAGS[form], *more, reference)
+        cosign.run("sign", *self._services, "--identity-token", self.issuer.token(email), reference)
 
-    def attest(self, reference: str, email: str, predicate: Path, kind: str, *more: str) -> None:
+    def sign_with_key(self, reference: str, key: cosign.KeyPair) -> None:
+        """Sign with a key, in the log and with a timestamp."""
+        cosign.run("sign", *self._services, "--key", key.private, reference)
+
+    def attest(self, reference: str, email: str, predicate: Path, kind: str) -> None:
         """Attest a predicate of a kind (a word of cosign's, or a URI) as somebody."""
         what = ("--predicate", str(predicate), "--type", kind)
-        cosign.run("attest", *self._as(email), *what, *more, reference)
+        cosign.run("attest", *self._services, "--identity-token", self.issuer.token(email), *what, reference)
 
-    def _as(self, email: str) -> tuple[str, ...]:
+    def sign_as_cosign_2(self, reference: str, email: str) -> None:
+        """Sign as somebody in cosign 2's format: with a timestamp, for no log of version 1 is here."""
+        cosign.run(
+            *("sign", "--use-signing-config=false", "--tlog-upload=false", "--new-bundle-format=false"),
+            *("--fulcio-url", self.fulcio, "--timestamp-server-url", f"{self.stamps}/api/v1/timestamp"),
+            *("--identity-token", self.issuer.token(email), "--trusted-root", str(self.trusted_root)),
+            *("--allow-http-registry", "-y", reference),
+        )
+
+    @property
+    def _services(self) -> tuple[str, ...]:
         return (
-            *("--signing-config", str(self.signing_config)),
-            *("--trusted-root", str(self.trusted_root)),
-            *("--identity-token", self.issuer.token(email)),
+            *("--signing-config", str(self.signing_config), "--trusted-root", str(self.trusted_root)),
             *("--allow-http-registry", "-y"),
         )
 
@@ -232,7 +243,7 @@ def sigstore(directory: Path) -> Iterator[Sigstore]:
         stamps = stack.enter_context(_timestamp_server(directory))
         rekor, rekor_key = stack.enter_context(_rekor(directory))
         material = _Material(directory, fulcio, rekor, rekor_key, stamps)
-        yield Sigstore(directory, issuer, log, material.signing_config(), material.trusted_root(log))
+        yield Sigstore(directory, issuer, log, material.signing_config(), material.trusted_root(log), fulcio, stamps)
 
 
 @contextmanager

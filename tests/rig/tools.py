@@ -25,7 +25,7 @@ from tests.rig.programs import PROGRAMS, Program, ProgramMissingError, find
 GROUPS = {
     "demo": ("registry",),
     "bench": ("registry", "crane", "regctl", "regsync", "toxiproxy"),
-    "test": ("cosign", "registry", "grpcurl", "crane", "toxiproxy"),
+    "test": ("cosign", "registry", "grpcurl", "crane", "toxiproxy", "fulcio", "rekor", "timestamp-server"),
     "all": tuple(name for name, program in PROGRAMS.items() if program.package),
 }
 """What each use wants installed."""

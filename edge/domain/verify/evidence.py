@@ -66,19 +66,34 @@ def _image(piece: Evidence) -> Image:
     return found
 
 
-def _signature_manifest(piece: Evidence, image: Image, root: Digest) -> tuple[Claim, ...]:
-    if piece.tag != simple_signing.signature_tag(root):
+def _tagged_manifest(piece: Evidence, image: Image, root: Digest) -> tuple[tuple[Claim, ...], str]:
+    """Read the layers of cosign 2's manifests: the claims, and why some make none."""
+    readers = {
+        simple_signing.signature_tag(root): simple_signing.read_payload,
+        simple_signing.attestation_tag(root): simple_signing.read_attestation,
+    }
+    read = readers.get(piece.tag)
+    if read is None:
         raise _unusable("its tag is not the image's")
     if len(image.layers) > MAX_OBJECTS:
         raise malformed("EVIDENCE_LIMIT", "a signature manifest holds more than 100 signatures")
-    return tuple(simple_signing.read_payload(layer, _content(piece, layer)) for layer in image.layers)
+    claims: list[Claim] = []
+    reason = ""
+    for layer in image.layers:
+        content = _content(piece, layer)
+        try:
+            claims.append(read(layer, content))
+        except FleetError as error:
+            reason = error.reason
+    return tuple(claims), "" if claims else reason
 
 
 def _read(piece: Evidence, root: Digest) -> Read:
     image = _image(piece)
     _content(piece, image.config)
     if piece.tag:
-        return Read(piece, claims=_signature_manifest(piece, image, root))
+        claims, reason = _tagged_manifest(piece, image, root)
+        return Read(piece, claims=claims, reason=reason)
     if image.subject is None or image.subject.digest != root:
         raise _unusable("its subject is another image")
     if bundle.is_bundle(image):

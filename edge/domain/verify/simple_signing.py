@@ -1,7 +1,8 @@
-"""cosign 2's format: a manifest at the tag `sha256-<hex>.sig`, each layer a simple-signing payload.
+"""cosign 2's format: manifests at the tags `sha256-<hex>.sig` and `sha256-<hex>.att`.
 
-The signature is the layer's annotation, base64, over the payload's bytes. Source: containers/image
-`docs/containers-signature.5.md` (the payload), sigstore/cosign `specs/SIGNATURE_SPEC.md` (where it lies).
+Each layer is a simple-signing payload, whose signature is the layer's annotation, or an attestation in a DSSE envelope.
+Sources: containers/image `docs/containers-signature.5.md` (the payload), sigstore/cosign `specs/SIGNATURE_SPEC.md`
+(where it lies) and `specs/ATTESTATION_SPEC.md`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import binascii
 
 from edge.domain.content import Descriptor
 from edge.domain.documents import Reader
+from edge.domain.verify.annotations import with_annotations
+from edge.domain.verify.bundle import read_envelope
 from edge.domain.verify.claims import Claim
 from fleet.policy import SignatureFormat
 from fleet.reference import Digest, parse_digest
 
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 _CLAIM_TYPES = frozenset({"cosign container image signature", "https://sigstore.dev/cosign/sign/v1"})
@@ -25,6 +29,23 @@ _READER = Reader("EVIDENCE_MALFORMED", "simple-signing payload")
 def signature_tag(digest: Digest) -> str:
     """Name the tag under which cosign 2 keeps an image's signatures."""
     return f"{digest.replace(':', '-')}.sig"
+
+
+def attestation_tag(digest: Digest) -> str:
+    """Name the tag under which cosign 2 keeps an image's attestations."""
+    return f"{digest.replace(':', '-')}.att"
+
+
+def read_attestation(layer: Descriptor, envelope: bytes) -> Claim:
+    """Read one layer of an attestation manifest: `descriptor and its bytes → Claim`.
+
+    Raises:
+        FleetError: MALFORMED `EVIDENCE_MALFORMED`, `DIGEST_MALFORMED`, `CERTIFICATE_MALFORMED`.
+    """
+    if layer.media_type != ENVELOPE_TYPE:
+        raise _READER.fail("the layer is no DSSE envelope")
+    claim = read_envelope(_READER.parse(envelope), SignatureFormat.COSIGN_SIMPLE_SIGNING)
+    return with_annotations(claim, layer.annotations)
 
 
 def _repository(reference: str) -> str:
@@ -39,7 +60,7 @@ def read_payload(layer: Descriptor, payload: bytes) -> Claim:
     """Read one layer of a signature manifest: `descriptor and its bytes → Claim`.
 
     Raises:
-        FleetError: MALFORMED `EVIDENCE_MALFORMED` unless both are what cosign writes.
+        FleetError: MALFORMED `EVIDENCE_MALFORMED`, `CERTIFICATE_MALFORMED` unless both are what cosign writes.
     """
     # 1. It is a payload by its media type and size, and its signature is beside it.
     if layer.media_type != PAYLOAD_TYPE or len(payload) > _MAX_PAYLOAD_BYTES:
@@ -54,10 +75,11 @@ def read_payload(layer: Descriptor, payload: bytes) -> Claim:
         raise _READER.fail("critical.type is no image signature's")
     digest = parse_digest(_READER.text(_READER.fields(critical, "image"), "docker-manifest-digest"))
     reference = _READER.text(_READER.maybe_fields(critical, "identity"), "docker-reference", default="")
-    return Claim(
+    claim = Claim(
         form=SignatureFormat.COSIGN_SIMPLE_SIGNING,
         signed=payload,
         signatures=(signature,),
         digests=frozenset({digest}),
         repository=_repository(reference),
     )
+    return with_annotations(claim, layer.annotations)

@@ -133,7 +133,7 @@ class _Weighing:
         return Weighed(
             self.policy,
             all(self._is_enough(answer) for answer in answers),
-            tuple(findings + self._short(answers, required)),
+            tuple(findings + self._short(answers, required, findings)),
             frozenset(one.piece.digest for one in heard),
             tuple({*((lapsed,) if lapsed else ()), *(word for one in heard for by in one.by for word in by.warnings)}),
         )
@@ -206,15 +206,18 @@ class _Weighing:
         return len({finding.signer for finding in answer if not finding.reason}) >= self._threshold()
 
     def _short(
-        self, answers: Sequence[Sequence[Finding]], required: Sequence[RequiredAttestation | None]
+        self,
+        answers: Sequence[Sequence[Finding]],
+        required: Sequence[RequiredAttestation | None],
+        findings: Sequence[Finding],
     ) -> list[Finding]:
-        """Say what too few have signed, and which attestation nobody made."""
+        """Say what too few have signed, and which attestation nobody made, where nothing else explains it."""
         found: list[Finding] = []
         for answer, one in zip(answers, required, strict=True):
             if self._is_enough(answer):
                 continue
             if any(not finding.reason for finding in answer):
                 found.append(Finding("", self._about(one), "THRESHOLD_NOT_MET"))
-            elif one and all(finding.reason == "PREDICATE_OTHER" for finding in answer):
+            elif one and all(finding.reason in {"", "PREDICATE_OTHER"} for finding in findings):
                 found.append(Finding("", self._about(one), "ATTESTATION_MISSING"))
         return found
