@@ -33,6 +33,7 @@ TEXTS = {
     "PREDICATE_OTHER": "a trusted signer attests something else than the policy asks for",
     "ATTESTATION_MISSING": "no trusted signer made an attestation that the policy asks for",
     "CONDITION_UNREADABLE": "the policy's condition cannot be evaluated",
+    "CONDITION_TOO_COSTLY": "the policy's condition walks lists within lists, for which the attestation is too large",
     "CONDITION_FALSE": "an attestation is there but does not satisfy the policy's condition",
     "REFERENCE_NOT_SIGNED": "the signature does not name the repository, which the policy demands",
     "THRESHOLD_NOT_MET": "too few of the policy's keys have signed it",

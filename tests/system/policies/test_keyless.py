@@ -167,6 +167,9 @@ def test_a_key_s_attestation_counts_in_both_formats(source: Source, tmp_path: Pa
     verdict = source.judged(name, digest, policy_of(by))
     assert isinstance(verdict, Admission), verdict
     assert len(verdict.evidence) == 1, "it comes along"
+    for condition, refused in (('predicate.runDetails.builder.id == "b"', ""), ("predicate.n == 1", "CONDITION_FALSE")):
+        asks = replace(by, attestations=(RequiredAttestation("p", SLSA, condition),))
+        assert reason(source.judged(name, digest, policy_of(asks))) == refused
     other = replace(by, formats=(V3 if form is V2 else V2,))
     expected = "ATTESTATION_MISSING" if form is V2 else "FORMAT_NOT_ALLOWED"
     assert reason(source.judged(name, digest, policy_of(other))) == expected
