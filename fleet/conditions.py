@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from fleet.errors import FleetError, malformed
+from fleet.errors import malformed
 
 if TYPE_CHECKING:
     import cel
@@ -21,6 +22,7 @@ MAX_CHARACTERS = 4096
 MAX_NESTING = 2
 """Macros that walk a list, one within another: each multiplies the cost by the length of its list."""
 VARIABLES = frozenset({"predicate", "subject"})
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
 _FUNCTIONS = frozenset(
     (
         *("bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"),
@@ -57,26 +59,44 @@ def compile_condition(expression: str) -> Condition:
     import cel  # noqa: PLC0415 - 8 MB that a site without conditions does without
 
     if len(expression) > MAX_CHARACTERS:
-        raise _malformed(f"it has more than {MAX_CHARACTERS} characters")
+        text = "a condition has at most 4,096 characters"
+        raise malformed("CONDITION_MALFORMED", text, subject=f"{len(expression)}")
     bare = _TEXT.sub('""', expression)
     nesting = max(_nesting(bare), default=0)
     if nesting > MAX_NESTING:
-        raise _malformed(f"more than {MAX_NESTING} macros that walk lists lie in each other")
+        text = f"at most {MAX_NESTING} macros that walk lists lie in each other in a condition"
+        raise malformed("CONDITION_MALFORMED", text)
     try:
         program = cel.compile(expression)
     except ValueError as error:
-        raise _malformed(str(error).partition("ERROR: ")[2].partition("\n")[0] or "it does not parse") from error
-    own = {match[1] for match in _MACRO.finditer(bare)}
-    if unknown := set(program.variables()) - VARIABLES - own:
-        raise _malformed(f"`{min(unknown)}` is unknown: it may use predicate and subject")
-    if unknown := set(filter(_is_named, program.functions())) - _FUNCTIONS:
-        raise _malformed(f"the function `{min(unknown)}` is unknown")
+        said = " ".join(str(error).partition("ERROR:")[2].split("|", 1)[0].split())
+        raise malformed("CONDITION_MALFORMED", "a condition is a CEL expression", subject=said[:200]) from error
+    _check_names(set(program.variables()), {match[1] for match in _MACRO.finditer(bare)})
+    _check_functions({name for name in program.functions() if name.isidentifier() and not name.startswith("_")})
     return Condition(program, nesting)
 
 
-def _is_named(function: str) -> bool:
-    """Tell a function's name from an operator's, as `_==_` or `@in`."""
-    return function.isidentifier() and not function.startswith("_")
+def check_condition(expression: str) -> str:
+    """Return a condition that can be evaluated.
+
+    Raises:
+        FleetError: as `compile_condition`.
+    """
+    compile_condition(expression)
+    return expression
+
+
+def _check_names(used: set[str], own: set[str]) -> None:
+    if unknown := sorted(used - VARIABLES - _TYPES - own):
+        known = "a condition knows `predicate` and `subject`: write predicate.… or subject.…"
+        raise malformed("CONDITION_MALFORMED", known, subject=unknown[0][:80])
+
+
+def _check_functions(used: set[str]) -> None:
+    if unknown := sorted(used - _FUNCTIONS):
+        close = get_close_matches(unknown[0], _FUNCTIONS, n=1)
+        guess = f": did you mean {close[0]}?" if close else ""
+        raise malformed("CONDITION_MALFORMED", f"a condition has CEL's standard functions{guess}", subject=unknown[0])
 
 
 def _nesting(bare: str) -> Iterator[int]:
@@ -90,7 +110,3 @@ def _nesting(bare: str) -> Iterator[int]:
                 yield sum(open_at)
         elif character == ")" and open_at:
             open_at.pop()
-
-
-def _malformed(what: str) -> FleetError:
-    return malformed("CONDITION_MALFORMED", f"the condition cannot be used: {what[:300]}")

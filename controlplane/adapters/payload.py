@@ -14,8 +14,8 @@ from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, ResourceK
 from controlplane.domain.state import Key, Resource
 from fleet.digests import resource_version
 from fleet.errors import FleetError, Kind
-from fleet.policy import BlockSpec, PolicySpec
-from fleet.policy_wire import write_block, write_policy
+from fleet.policy import BlockSpec, PolicySpec, TrustRootSpec
+from fleet.policy_wire import write_block, write_policy, write_trust_root
 from fleet.resources import write_link
 from fleet.v1 import resource_pb2, state_pb2
 
@@ -26,25 +26,30 @@ _KINDS: dict[type[Any], ResourceKind] = {
     ArtifactSpec: ResourceKind.ARTIFACT,
     SourceSpec: ResourceKind.SOURCE,
     PolicySpec: ResourceKind.POLICY,
+    TrustRootSpec: ResourceKind.TRUST_ROOT,
     BlockSpec: ResourceKind.BLOCK,
     ConfigurationSpec: ResourceKind.CONFIGURATION,
 }
 
 
-def make_resource(name: str, spec: Spec, *, serial: int = 0, issued_at: datetime | None = None) -> Resource:
+def make_resource(
+    name: str, spec: Spec, *, serial: int = 0, issued_at: datetime | None = None, expires_at: datetime | None = None
+) -> Resource:
     """Serialize a content, for good.
 
     Raises:
         FleetError: EXHAUSTED `LIMIT_EXCEEDED` past 1 MiB.
     """
     payload = resource_pb2.ResourcePayload(
-        # Policies and blocks are HOLD by the contract. Artifacts and sources too: to replicate what one does not
-        # understand would be a guess. A setting is nothing to stop replication for.
+        # Policies, trust roots and blocks are HOLD by the contract. Artifacts and sources too: to replicate what one
+        # does not understand would be a guess. A setting is nothing to stop replication for.
         if_unknown=_IGNORED if isinstance(spec, ConfigurationSpec) else resource_pb2.IF_UNKNOWN_HOLD,
         serial=serial,
     )
     if issued_at is not None:
         payload.issued_at.FromDatetime(issued_at)
+    if expires_at is not None:
+        payload.expires_at.FromDatetime(expires_at)
     _fill(payload, spec)
     serialized = payload.SerializeToString(deterministic=True)
     if len(serialized) > MAX_PAYLOAD_BYTES:
@@ -61,6 +66,8 @@ def _fill(payload: resource_pb2.ResourcePayload, spec: Spec) -> None:
             payload.source.CopyFrom(_source(spec))
         case PolicySpec():
             payload.policy.CopyFrom(write_policy(spec))
+        case TrustRootSpec():
+            payload.trust_root.CopyFrom(write_trust_root(spec))
         case BlockSpec():
             payload.block.CopyFrom(write_block(spec))
         case ConfigurationSpec():
@@ -101,18 +108,23 @@ def _source(spec: SourceSpec) -> resource_pb2.SourceSpec:
     )
 
 
+def write_resource(resource: Resource) -> resource_pb2.Resource:
+    """Show a resource as it travels."""
+    return resource_pb2.Resource(
+        kind=resource_pb2.ResourceKind.ValueType(resource.kind),
+        name=resource.name,
+        payload=resource.payload,
+        version=resource.version,
+        signatures=[
+            resource_pb2.ResourceSignature(key_id=one.key_id, signature=one.signature) for one in resource.signatures
+        ],
+    )
+
+
 def encode_delta(upserts: Iterable[Resource], deletes: Iterable[Key]) -> bytes:
     """Serialize a fleet.v1.Delta; both come sorted by (kind, name)."""
     delta = state_pb2.Delta(
-        upserts=[
-            resource_pb2.Resource(
-                kind=resource_pb2.ResourceKind.ValueType(resource.kind),
-                name=resource.name,
-                payload=resource.payload,
-                version=resource.version,
-            )
-            for resource in upserts
-        ],
+        upserts=map(write_resource, upserts),
         deletes=[
             resource_pb2.ResourceKey(kind=resource_pb2.ResourceKind.ValueType(kind), name=name)
             for kind, name in deletes

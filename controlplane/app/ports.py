@@ -26,6 +26,7 @@ from controlplane.domain.entities import (
     Role,
     Satellite,
     Source,
+    TrustRoot,
 )
 from controlplane.domain.lifecycle import Verb
 from controlplane.domain.specs import SourceSpec
@@ -166,6 +167,9 @@ class Store(Protocol):
     async def policy(self, name: str) -> Policy:
         """Read one; UNKNOWN `POLICY_UNKNOWN`."""
 
+    async def trust_root(self, name: str) -> TrustRoot:
+        """Read one; UNKNOWN `TRUST_ROOT_UNKNOWN`."""
+
     async def block(self, name: str) -> Block:
         """Read one; UNKNOWN `BLOCK_UNKNOWN`."""
 
@@ -189,6 +193,9 @@ class Store(Protocol):
 
     async def policies(self, page: PageRequest) -> Page[Policy]:
         """Read policies by name."""
+
+    async def trust_roots(self, page: PageRequest) -> Page[TrustRoot]:
+        """Read trust roots by name."""
 
     async def blocks(self, page: PageRequest) -> Page[Block]:
         """Read blocks by name."""

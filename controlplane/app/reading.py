@@ -21,6 +21,7 @@ from controlplane.domain.entities import (
     Role,
     Satellite,
     Source,
+    TrustRoot,
 )
 from controlplane.domain.state import Desired, WholeState
 from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
@@ -62,6 +63,10 @@ class FleetReading:
         """Read one policy."""
         return await self._store.policy(name)
 
+    async def get_trust_root(self, name: str) -> TrustRoot:
+        """Read one trust root."""
+        return await self._store.trust_root(name)
+
     async def get_block(self, name: str) -> Block:
         """Read one block."""
         return await self._store.block(name)
@@ -93,6 +98,10 @@ class FleetReading:
     async def list_policies(self, page_size: int = 0, page_token: str = "") -> Page[Policy]:
         """Read policies by name."""
         return await self._store.policies(_page(page_size, page_token))
+
+    async def list_trust_roots(self, page_size: int = 0, page_token: str = "") -> Page[TrustRoot]:
+        """Read trust roots by name."""
+        return await self._store.trust_roots(_page(page_size, page_token))
 
     async def list_blocks(self, page_size: int = 0, page_token: str = "") -> Page[Block]:
         """Read blocks by name."""

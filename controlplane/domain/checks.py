@@ -6,8 +6,6 @@ import re
 from dataclasses import replace
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Upsert
 from controlplane.domain.entities import (
@@ -22,14 +20,17 @@ from controlplane.domain.entities import (
     Operator,
     Policy,
     Satellite,
+    Signed,
     Source,
+    TrustRoot,
 )
+from controlplane.domain.policy_checks import check_pinnable, check_signed
+from controlplane.domain.rules import words
 from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
-from controlplane.domain.state import FLEET_SCOPE, split_scope
+from controlplane.domain.state import split_scope
 from fleet.errors import malformed
 from fleet.identity import check_name
 from fleet.link import check_link
-from fleet.policy import BlockSpec, KeySet, PolicySpec
 from fleet.reference import (
     ArtifactName,
     parse_artifact_name,
@@ -49,9 +50,8 @@ DEFAULT_PAGE = 100
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\Z")
 _OWNER = re.compile(r"operator\Z|(?:apply|harbor)/[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
-_HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_TABLE_NAMED = frozenset(EntityKind) - {EntityKind.MEMBERSHIP, EntityKind.ASSIGNMENT, EntityKind.ARTIFACT}
+_PAIRS = frozenset({EntityKind.MEMBERSHIP, EntityKind.ASSIGNMENT})
 
 
 def check_page(size: int) -> int:
@@ -96,9 +96,11 @@ def check_command(command: Command) -> Command:
             split_scope(command.name)
             return command
         case Delete():
-            if command.kind not in _TABLE_NAMED:
+            if command.kind in _PAIRS:
                 raise malformed("DELETION_MALFORMED", "a pair is deleted by both of its names")
-            return replace(command, name=check_name(command.name, what=command.kind.value))
+            if command.kind is EntityKind.SIGNER_SET:
+                raise malformed("DELETION_MALFORMED", "a signer set stays for good: the next one takes its place")
+            return replace(command, name=check_name(command.name, what=words(command.kind)))
         case DeletePair():
             return DeletePair(_check_gone(command.pair))
 
@@ -119,7 +121,7 @@ def _check_entity(entity: Entity) -> Entity:
             return Source(check_name(entity.name, what="source"), _check_source(entity.spec), etag=entity.etag)
         case Artifact():
             return _check_artifact(entity)
-        case Policy() | Block() | Configuration():
+        case Policy() | TrustRoot() | Block() | Signed() | Configuration():
             return _check_rule(entity)
         case Membership():
             made = _check_membership(entity)
@@ -131,17 +133,17 @@ def _check_entity(entity: Entity) -> Entity:
             return Operator(check_name(entity.name, what="operator"), entity.role, etag=entity.etag)
 
 
-def _check_rule(rule: Policy | Block | Configuration) -> Policy | Block | Configuration:
+def _check_rule(
+    rule: Policy | TrustRoot | Block | Signed | Configuration,
+) -> Policy | TrustRoot | Block | Signed | Configuration:
     match rule:
-        case Policy():
-            name = check_name(rule.name, what="policy")
-            return Policy(name, _check_policy(rule.spec), _check_scopes(rule.scopes), rule.etag)
-        case Block():
-            name = check_name(rule.name, what="block")
-            return Block(name, _check_block(rule.spec), _check_scopes(rule.scopes), rule.etag)
+        case Signed():
+            return check_signed(rule)
         case Configuration():
             split_scope(rule.name)
             return Configuration(rule.name, _check_configuration(rule.spec), rule.etag)
+        case _:
+            return check_pinnable(rule)
 
 
 def _check_satellite(satellite: Satellite) -> Satellite:
@@ -218,47 +220,12 @@ def _check_artifact_spec(spec: ArtifactSpec) -> ArtifactSpec:
     return replace(spec, platforms=tuple(sorted(set(spec.platforms))))
 
 
-def _check_policy(spec: PolicySpec) -> PolicySpec:
-    names = [authority.name for authority in spec.authorities]
-    if len(names) != len(set(names)) or not all(names):
-        raise malformed("AUTHORITY_MALFORMED", "each authority of a policy has a name of its own")
-    for authority in spec.authorities:
-        if isinstance(authority.verifier, KeySet):
-            for key in authority.verifier.public_keys_pem:
-                _check_key(key, authority.name)
-    return spec
-
-
-def _check_key(pem: str, authority: str) -> None:
-    """Refuse what is no public key at all; which kinds count is the satellite's verdict."""
-    try:
-        load_pem_public_key(pem.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise malformed("KEY_MALFORMED", "an authority's key is a PEM public key", subject=authority[:80]) from error
-
-
-def _check_block(spec: BlockSpec) -> BlockSpec:
-    for digest in spec.digests:
-        parse_digest(digest)
-    for signer in spec.signers:
-        if not _HEX_SHA256.match(signer):
-            raise malformed("SIGNER_MALFORMED", "a signer is 64 hexadecimal digits", subject=signer[:80])
-    check_reason(spec.reason)
-    return spec
-
-
 def _check_configuration(spec: ConfigurationSpec) -> ConfigurationSpec:
     if not 0 <= spec.concurrent_images <= MAX_CONCURRENT_IMAGES:
         raise malformed("CONCURRENCY_OUT_OF_RANGE", "images at the same time are 1 to 16, or 0 to say nothing of it")
     if spec.link is not None:
         check_link(spec.link)
     return spec
-
-
-def _check_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
-    for scope in scopes:
-        split_scope(scope)
-    return tuple(sorted(set(scopes))) or (FLEET_SCOPE,)
 
 
 def _check_owner(owner: str) -> str:

@@ -8,7 +8,7 @@ from enum import Enum, IntEnum, unique
 from typing import Generic, TypeVar
 
 from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
-from fleet.policy import BlockSpec, PolicySpec
+from fleet.policy import BlockSpec, PolicySpec, SignerSetSpec, TrustRootSpec
 from fleet.position import Position as Position  # noqa: PLC0414 a value of this vocabulary, too
 
 T = TypeVar("T")
@@ -84,22 +84,70 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A verification policy and the scopes that hold it; none given is `fleet`."""
+    """A verification policy and the scopes that hold it; none given is `fleet`. Output: serial, signed_by."""
 
     name: str
     spec: PolicySpec
     scopes: tuple[str, ...] = ()
     etag: str = ""
+    expires_at: datetime | None = None
+    serial: int = 0
+    signed_by: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """Trust material and the scopes that hold it; none given is `fleet`. Output: serial, signed_by."""
+
+    name: str
+    spec: TrustRootSpec
+    scopes: tuple[str, ...] = ()
+    etag: str = ""
+    expires_at: datetime | None = None
+    serial: int = 0
+    signed_by: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A list of what is never admitted and the scopes that hold it; none given is `fleet`."""
+    """What is never admitted and the scopes that hold it; none given is `fleet`. Output: serial, signed_by."""
 
     name: str
     spec: BlockSpec
     scopes: tuple[str, ...] = ()
     etag: str = ""
+    serial: int = 0
+    signed_by: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignerSet:
+    """Who may sign all of these, for sites that pin them: named by its serial, held by the fleet, always signed."""
+
+    name: str
+    spec: SignerSetSpec
+    scopes: tuple[str, ...] = ()
+    etag: str = ""
+    serial: int = 0
+    signed_by: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One policy signer's word on a payload's version."""
+
+    key_id: bytes
+    """SHA-256 of the signer's SubjectPublicKeyInfo."""
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A policy, trust root, block or signer set as it was signed: these bytes, and no others, are passed on."""
+
+    kind: int
+    payload: bytes
+    signatures: tuple[Signature, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +229,18 @@ class Page(Generic[T]):
     position: Position
 
 
-Entity = Satellite | Group | Source | Artifact | Policy | Block | Configuration | Membership | Assignment | Operator
+Entity = (
+    Satellite
+    | Group
+    | Source
+    | Artifact
+    | Policy
+    | TrustRoot
+    | Block
+    | Signed
+    | Configuration
+    | Membership
+    | Assignment
+    | Operator
+)
 """What a command can write."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from controlplane.domain.commands import EntityKind, Outcome, Upsert
 from controlplane.domain.specs import SourceSpec
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError, Kind, malformed
 
 
 def unknown(kind: EntityKind, name: str) -> FleetError:
     """Make the error for a name that is not there: `GROUP_UNKNOWN` and its like."""
-    word = kind.value
-    return FleetError(Kind.UNKNOWN, f"{word.upper()}_UNKNOWN", f"there is no such {word}", subject=name[:120])
+    return FleetError(Kind.UNKNOWN, f"{kind.name}_UNKNOWN", f"there is no such {words(kind)}", subject=name[:120])
+
+
+def words(kind: EntityKind) -> str:
+    """Write a kind for people: `TRUST_ROOT → trust root`."""
+    return kind.value.replace("_", " ")
 
 
 def check_etag(given: str, held: str | None, name: str) -> None:
@@ -42,9 +47,30 @@ def decide(kind: EntityKind, name: str, command: Upsert, *, held: str | None, of
     if held == offered or command.implied:
         return Outcome.UNCHANGED
     if command.must_create:
-        text = f"the {kind.value} exists with other content"
+        text = f"the {words(kind)} exists with other content"
         raise FleetError(Kind.EXISTS, f"{kind.name}_EXISTS", text, subject=name)
     return Outcome.UPDATED
+
+
+def check_serial(serial: int, known: int, name: str) -> None:
+    """See that what was signed is newer than what is known, as a pinned site will.
+
+    Raises:
+        FleetError: PRECONDITION `SERIAL_NOT_HIGHER`.
+    """
+    if serial <= known:
+        text = f"the serial is not higher than that of what is known: sign it again, with {known + 1} or more"
+        raise FleetError(Kind.PRECONDITION, "SERIAL_NOT_HIGHER", text, subject=name)
+
+
+def check_expiry(expires_at: datetime | None, at: datetime, name: str) -> None:
+    """See that something does not begin expired.
+
+    Raises:
+        FleetError: MALFORMED `EXPIRED_ALREADY`.
+    """
+    if expires_at is not None and expires_at <= at:
+        raise malformed("EXPIRED_ALREADY", "this is expired already: give a later time, or none", subject=name)
 
 
 def check_prefix(name: str, spec: SourceSpec, held: SourceSpec | None, owner_of: Callable[[str], str | None]) -> None:

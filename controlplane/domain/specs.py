@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from fleet.link import Link
-from fleet.policy import BlockSpec, PolicySpec
+from fleet.policy import BlockSpec, PolicySpec, TrustRootSpec
 
 
 @unique
@@ -76,5 +76,5 @@ class ConfigurationSpec:
     link: Link | None = None
 
 
-Spec = ArtifactSpec | SourceSpec | PolicySpec | BlockSpec | ConfigurationSpec
-"""The content of one resource."""
+Spec = ArtifactSpec | SourceSpec | PolicySpec | TrustRootSpec | BlockSpec | ConfigurationSpec
+"""The content of one resource that is written here; signer sets come as they were signed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controlplane.domain.entities import Lifecycle, Position
+from controlplane.domain.entities import Lifecycle, Position, Signature
 from fleet.errors import malformed
 from fleet.identity import check_name
 
@@ -73,6 +73,8 @@ class Resource:
     name: str
     payload: bytes
     version: bytes
+    signatures: tuple[Signature, ...] = ()
+    """Of policy signers; no part of any digest."""
 
 
 @dataclass(frozen=True, slots=True)

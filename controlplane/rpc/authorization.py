@@ -11,6 +11,7 @@ from enum import Enum, unique
 from controlplane.rpc.caller import Caller, Party
 from fleet.errors import FleetError, Kind
 from fleet.v1 import fleet_pb2 as messages
+from fleet.v1 import resource_pb2 as resources
 
 
 @unique
@@ -63,6 +64,10 @@ _VIEWERS = [
     "ListArtifacts",
     "GetPolicy",
     "ListPolicies",
+    "GetBlock",
+    "ListBlocks",
+    "GetTrustRoot",
+    "ListTrustRoots",
     "GetConfiguration",
     "ListConfigurations",
     "GetFleetStatus",
@@ -93,6 +98,12 @@ _ADMINS = [
     "CreateSource",
     "UpdateSource",
     "DeleteSource",
+    "CreateBlock",
+    "UpdateBlock",
+    "DeleteBlock",
+    "CreateTrustRoot",
+    "UpdateTrustRoot",
+    "DeleteTrustRoot",
     "ApproveSatellite",
     "RevokeSatellite",
     "ReinstateSatellite",
@@ -134,6 +145,7 @@ _CHANGES = {
     "artifact": _EDITOR,
     "policy": _EDITOR,
     "block": _ADMIN,
+    "trust_root": _ADMIN,
     "membership": _EDITOR,
     "assignment": _EDITOR,
     "operator": _ADMIN,
@@ -205,5 +217,7 @@ def _check_self(caller: Caller, named: str) -> None:
 def parties_for(change: messages.Change) -> frozenset[Party]:
     """Say who may make a change; one that does nothing yet known takes an admin to be told that it is malformed."""
     action = change.WhichOneof("action") or ""
+    if action == "signed":
+        return _EDITOR if change.signed.kind == resources.RESOURCE_KIND_POLICY else _ADMIN
     entity = (change.delete.WhichOneof("entity") or "") if action == "delete" else action
     return _CHANGES.get(entity, _ADMIN)

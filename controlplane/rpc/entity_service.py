@@ -1,4 +1,4 @@
-"""FleetService, the named things: satellites, groups, sources, artifacts, policies, settings."""
+"""FleetService, the named things: satellites, groups, sources, artifacts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.rpc.errors import Context
 from controlplane.rpc.fleet_entities import (
     ARTIFACT,
-    CONFIGURATION,
     GROUP,
-    POLICY,
     SATELLITE,
     SOURCE,
     EntityVerbs,
@@ -109,49 +107,3 @@ class EntityService(FleetServiceServicer):
         """Read a page of artifacts."""
         page = await self._fleet.list_artifacts(*paging(request), scope=request.scope)
         return pb.ListArtifactsResponse(**page_of(ARTIFACT, page))
-
-    async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
-        """Make a policy."""
-        return pb.CreatePolicyResponse(**await self._verbs.create(POLICY, request))
-
-    async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
-        """Replace a policy."""
-        return pb.UpdatePolicyResponse(**await self._verbs.replace(POLICY, request))
-
-    async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
-        """Remove a policy."""
-        return pb.DeletePolicyResponse(**await self._verbs.delete(POLICY, request))
-
-    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
-        """Read one policy."""
-        return pb.GetPolicyResponse(**await self._verbs.read(POLICY, request))
-
-    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
-        """Read a page of policies."""
-        page = await self._fleet.list_policies(*paging(request))
-        return pb.ListPoliciesResponse(**page_of(POLICY, page))
-
-    async def SetConfiguration(
-        self, request: pb.SetConfigurationRequest, context: Context
-    ) -> pb.SetConfigurationResponse:
-        """Make or replace a scope's settings."""
-        return pb.SetConfigurationResponse(**await self._verbs.set(CONFIGURATION, request))
-
-    async def DeleteConfiguration(
-        self, request: pb.DeleteConfigurationRequest, context: Context
-    ) -> pb.DeleteConfigurationResponse:
-        """Remove a scope's settings."""
-        return pb.DeleteConfigurationResponse(**await self._verbs.delete(CONFIGURATION, request))
-
-    async def GetConfiguration(
-        self, request: pb.GetConfigurationRequest, context: Context
-    ) -> pb.GetConfigurationResponse:
-        """Read a scope's settings."""
-        return pb.GetConfigurationResponse(**await self._verbs.read(CONFIGURATION, request))
-
-    async def ListConfigurations(
-        self, request: pb.ListConfigurationsRequest, context: Context
-    ) -> pb.ListConfigurationsResponse:
-        """Read a page of scopes' settings."""
-        page = await self._fleet.list_configurations(*paging(request))
-        return pb.ListConfigurationsResponse(**page_of(CONFIGURATION, page))

@@ -12,6 +12,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Applied, Command, Delete, EntityKind, Upsert
 from controlplane.domain.entities import Page
 from controlplane.rpc import wire_entities as entities
+from controlplane.rpc import wire_rules as rules
 from controlplane.rpc.caller import current_caller
 from controlplane.rpc.wire import page_size, write_position
 from controlplane.rpc.wire_configuration import read_configuration, write_configuration
@@ -46,9 +47,16 @@ SOURCE = EntityType(
 ARTIFACT = EntityType(
     EntityKind.ARTIFACT, "artifact", "artifacts", entities.read_artifact, entities.write_artifact, Fleet.get_artifact
 )
-POLICY = EntityType(
-    EntityKind.POLICY, "policy", "policies", entities.read_policy, entities.write_policy, Fleet.get_policy
+POLICY = EntityType(EntityKind.POLICY, "policy", "policies", rules.read_policy, rules.write_policy, Fleet.get_policy)
+TRUST_ROOT = EntityType(
+    EntityKind.TRUST_ROOT,
+    "trust_root",
+    "trust_roots",
+    rules.read_trust_root,
+    rules.write_trust_root,
+    Fleet.get_trust_root,
 )
+BLOCK = EntityType(EntityKind.BLOCK, "block", "blocks", rules.read_block, rules.write_block, Fleet.get_block)
 CONFIGURATION = EntityType(
     EntityKind.CONFIGURATION,
     "configuration",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from controlplane.app.fleet import DEFAULT_TOKEN_LIFE, Fleet, Minted
 from controlplane.domain.commands import DeletePair, EntityKind, Upsert
 from controlplane.rpc.caller import current_caller
-from controlplane.rpc.entity_service import EntityService
 from controlplane.rpc.errors import Context
 from controlplane.rpc.fleet_entities import OPERATOR, paging
+from controlplane.rpc.rule_service import RuleService
 from controlplane.rpc.watch import Watcher
 from controlplane.rpc.wire import page_size, read_duration, read_position, request_id, within, write_position
 from controlplane.rpc.wire_changes import read_change, write_record, write_result
@@ -60,7 +60,7 @@ class Invitation:
         ).encode()
 
 
-class FleetService(EntityService):
+class FleetService(RuleService):
     """The operators' API; whoever gets here has the role that the table asks for."""
 
     def __init__(self, fleet: Fleet, *, watcher: Watcher, invitation: Invitation | None) -> None:

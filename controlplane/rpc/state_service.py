@@ -93,6 +93,9 @@ def _write_resource(resource: Resource) -> resource_pb2.Resource:
         name=resource.name,
         payload=resource.payload,
         version=resource.version,
+        signatures=[
+            resource_pb2.ResourceSignature(key_id=one.key_id, signature=one.signature) for one in resource.signatures
+        ],
     )
 
 

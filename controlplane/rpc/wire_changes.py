@@ -12,14 +12,13 @@ from controlplane.rpc.wire_configuration import read_configuration
 from controlplane.rpc.wire_entities import (
     read_artifact,
     read_assignment,
-    read_block,
     read_group,
     read_membership,
     read_operator,
-    read_policy,
     read_satellite,
     read_source,
 )
+from controlplane.rpc.wire_rules import read_block, read_policy, read_signed, read_trust_root
 from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 
@@ -38,6 +37,8 @@ _READ: dict[str, Callable[[Any], Entity]] = {
     "artifact": read_artifact,
     "policy": read_policy,
     "block": read_block,
+    "trust_root": read_trust_root,
+    "signed": read_signed,
     "configuration": read_configuration,
     "membership": read_membership,
     "assignment": read_assignment,

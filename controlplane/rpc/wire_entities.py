@@ -13,25 +13,21 @@ from google.protobuf.message import Message
 from controlplane.domain.entities import (
     Artifact,
     Assignment,
-    Block,
     Group,
     JoinToken,
     Membership,
     Operator,
-    Policy,
     Satellite,
     Source,
 )
 from controlplane.domain.specs import ArtifactSpec, Platform, SourceSpec, Track
 from controlplane.rpc.wire import read_role, within, write_lifecycle, write_role, write_time
-from fleet import policy_wire
 from fleet.errors import malformed
 from fleet.reference import parse_artifact_name
 from fleet.resources import first_unknown
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2 as resources
 
-_MAX_ITEMS = 1000
 _MAX_OWNER = 128
 
 
@@ -158,40 +154,6 @@ def write_artifact(value: Artifact) -> pb.Artifact:
         size_bytes=spec.size_bytes,
     )
     return pb.Artifact(name=value.name, spec=written, scopes=value.scopes, etag=value.etag)
-
-
-def read_policy(message: pb.Policy) -> Policy:
-    """Read a policy as an operator writes it.
-
-    Raises:
-        FleetError: MALFORMED `SIGNATURE_FORMAT_UNKNOWN`.
-    """
-    _check_sizes(message.spec)
-    read = policy_wire.read_policy(message.spec)
-    return Policy(message.name, read, tuple(within(message.scopes, _MAX_ITEMS, what="a list of scopes")), message.etag)
-
-
-def _check_sizes(spec: resources.PolicySpec) -> None:
-    within(spec.images, _MAX_ITEMS, what="a policy's list of images")
-    within(spec.referrer_types, 64, what="a policy's list of referrer types")
-    for authority in within(spec.authorities, 64, what="a policy's list of authorities"):
-        if not all(authority.formats):
-            raise malformed("SIGNATURE_FORMAT_UNKNOWN", "a signature format is named", subject=authority.name[:80])
-        within(authority.keys.public_keys_pem, 64, what="an authority's list of keys")
-
-
-def write_policy(value: Policy) -> pb.Policy:
-    """Show a policy."""
-    return pb.Policy(name=value.name, spec=policy_wire.write_policy(value.spec), scopes=value.scopes, etag=value.etag)
-
-
-def read_block(message: pb.Block) -> Block:
-    """Read a block as an operator writes it."""
-    within(message.spec.digests, 10_000, what="a block's list of digests")
-    within(message.spec.signers, _MAX_ITEMS, what="a block's list of signers")
-    within(message.spec.reason, 512, what="a reason")
-    read = policy_wire.read_block(message.spec)
-    return Block(message.name, read, tuple(within(message.scopes, _MAX_ITEMS, what="a list of scopes")), message.etag)
 
 
 def read_membership(message: pb.Membership) -> Membership:

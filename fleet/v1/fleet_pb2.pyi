@@ -269,10 +269,17 @@ class Policy(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SIGNED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the fleet: 1 to 63 of a-z 0-9 . _ -"""
     etag: _builtins.str
     """Output, and input of a conditional write."""
+    serial: _builtins.int
+    """Output: its payload's serial, which grows with each writing; of all blocks that a satellite holds the highest is its
+    revocation epoch. What is signed elsewhere needs a higher one.
+    """
     @_builtins.property
     def spec(self) -> _resource_pb2.PolicySpec:
         """What it demands."""
@@ -281,6 +288,16 @@ class Policy(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that hold it. Empty: `fleet`."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is no longer relied on; what happens then is its when_expired. Absent: never."""
+
+    @_builtins.property
+    def signed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output: SHA-256 of the SubjectPublicKeyInfo of each policy signer whose signature it carries, 32 bytes. Empty: it is
+        not signed.
+        """
+
     def __init__(
         self,
         *,
@@ -288,10 +305,13 @@ class Policy(_message.Message):
         spec: _resource_pb2.PolicySpec | None = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        serial: _builtins.int = ...,
+        signed_by: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "scopes", b"scopes", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "expires_at", b"expires_at", "name", b"name", "scopes", b"scopes", "serial", b"serial", "signed_by", b"signed_by", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,10 +327,16 @@ class Block(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SIGNED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the fleet: 1 to 63 of a-z 0-9 . _ -"""
     etag: _builtins.str
     """Output, and input of a conditional write."""
+    serial: _builtins.int
+    """Output: its payload's serial, which grows with each writing; of all blocks that a satellite holds the highest is its
+    revocation epoch. What is signed elsewhere needs a higher one.
+    """
     @_builtins.property
     def spec(self) -> _resource_pb2.BlockSpec:
         """What it blocks."""
@@ -319,6 +345,12 @@ class Block(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that hold it. Empty: `fleet`."""
 
+    @_builtins.property
+    def signed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output: SHA-256 of the SubjectPublicKeyInfo of each policy signer whose signature it carries, 32 bytes. Empty: it is
+        not signed.
+        """
+
     def __init__(
         self,
         *,
@@ -326,10 +358,12 @@ class Block(_message.Message):
         spec: _resource_pb2.BlockSpec | None = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        serial: _builtins.int = ...,
+        signed_by: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "scopes", b"scopes", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "scopes", b"scopes", "serial", b"serial", "signed_by", b"signed_by", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,10 +380,16 @@ class TrustRoot(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SIGNED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the fleet: 1 to 63 of a-z 0-9 . _ -"""
     etag: _builtins.str
     """Output, and input of a conditional write."""
+    serial: _builtins.int
+    """Output: its payload's serial, which grows with each writing; of all blocks that a satellite holds the highest is its
+    revocation epoch. What is signed elsewhere needs a higher one.
+    """
     @_builtins.property
     def spec(self) -> _resource_pb2.TrustRootSpec:
         """The material."""
@@ -362,6 +402,12 @@ class TrustRoot(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it is no longer relied on. Absent: never."""
 
+    @_builtins.property
+    def signed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output: SHA-256 of the SubjectPublicKeyInfo of each policy signer whose signature it carries, 32 bytes. Empty: it is
+        not signed.
+        """
+
     def __init__(
         self,
         *,
@@ -370,10 +416,12 @@ class TrustRoot(_message.Message):
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        serial: _builtins.int = ...,
+        signed_by: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "expires_at", b"expires_at", "name", b"name", "scopes", b"scopes", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "expires_at", b"expires_at", "name", b"name", "scopes", b"scopes", "serial", b"serial", "signed_by", b"signed_by", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,7 +430,9 @@ Global___TrustRoot: _TypeAlias = TrustRoot  # noqa: Y015
 @_typing.final
 class SignedResource(_message.Message):
     """SignedResource is a policy, trust root, block or signer set with its policy signers' word on it, made where the keys
-    are and not by Ground Control, which passes the payload on as it is.
+    are and not by Ground Control, which passes the payload on as it is. Ground Control checks what it says as if it had
+    been written without signatures, and no signature: who may sign is each site's own to know. What is written without
+    signatures over it takes their place: it is the pinned sites that refuse.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -394,11 +444,13 @@ class SignedResource(_message.Message):
     """What it is: POLICY, TRUST_ROOT, BLOCK or SIGNER_SET."""
     payload: _builtins.bytes
     """A serialized ResourcePayload with its name, scopes and serial, at most 1 MiB. The serial is higher than that of the
-    resource of this kind and name that is known.
+    resource of this kind and name that is known (SERIAL_NOT_HIGHER), and below 2^53; the very same payload and
+    signatures again change nothing. A signer set's serial is one more than the last one's, its name the serial in
+    decimal, its scope `fleet`; it stays for good.
     """
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_resource_pb2.ResourceSignature]:
-        """The signatures, at most 16."""
+        """The signatures, 1 to 16, each by another key; each at most 1,024 bytes."""
 
     def __init__(
         self,
@@ -768,8 +820,8 @@ class ChangeResult(_message.Message):
     outcome: Global___ChangeOutcome.ValueType
     """What it did."""
     entity: _builtins.str
-    """The kind of entity: satellite, group, source, artifact, policy, block, membership, assignment, operator,
-    configuration.
+    """The kind of entity: satellite, group, source, artifact, policy, trust_root, block, signer_set, membership, assignment,
+    operator, configuration.
     """
     name: _builtins.str
     """The entity's name; `<satellite>/<group>` or `<scope> <artifact>` for the pairs."""
@@ -2208,6 +2260,558 @@ class DeletePolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePolicyResponse: _TypeAlias = DeletePolicyResponse  # noqa: Y015
+
+@_typing.final
+class CreateBlockRequest(_message.Message):
+    """CreateBlockRequest carries the block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    @_builtins.property
+    def block(self) -> Global___Block:
+        """The block; its output fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        block: Global___Block | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBlockRequest: _TypeAlias = CreateBlockRequest  # noqa: Y015
+
+@_typing.final
+class CreateBlockResponse(_message.Message):
+    """CreateBlockResponse tells what was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def block(self) -> Global___Block:
+        """The block as it is now."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        block: Global___Block | None = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateBlockResponse: _TypeAlias = CreateBlockResponse  # noqa: Y015
+
+@_typing.final
+class UpdateBlockRequest(_message.Message):
+    """UpdateBlockRequest carries the block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    @_builtins.property
+    def block(self) -> Global___Block:
+        """The block; its output fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        block: Global___Block | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateBlockRequest: _TypeAlias = UpdateBlockRequest  # noqa: Y015
+
+@_typing.final
+class UpdateBlockResponse(_message.Message):
+    """UpdateBlockResponse tells what was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def block(self) -> Global___Block:
+        """The block as it is now."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        block: Global___Block | None = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateBlockResponse: _TypeAlias = UpdateBlockResponse  # noqa: Y015
+
+@_typing.final
+class GetBlockRequest(_message.Message):
+    """GetBlockRequest names one block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBlockRequest: _TypeAlias = GetBlockRequest  # noqa: Y015
+
+@_typing.final
+class GetBlockResponse(_message.Message):
+    """GetBlockResponse is one block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def block(self) -> Global___Block:
+        """The block."""
+
+    def __init__(
+        self,
+        *,
+        block: Global___Block | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBlockResponse: _TypeAlias = GetBlockResponse  # noqa: Y015
+
+@_typing.final
+class ListBlocksRequest(_message.Message):
+    """ListBlocksRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows in a page: 1 to 1,000. Zero: 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlocksRequest: _TypeAlias = ListBlocksRequest  # noqa: Y015
+
+@_typing.final
+class ListBlocksResponse(_message.Message):
+    """ListBlocksResponse is a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page after this. Empty: this is the last."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Block]:
+        """The blocks, by name."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log the page was read."""
+
+    def __init__(
+        self,
+        *,
+        blocks: _abc.Iterable[Global___Block] | None = ...,
+        next_page_token: _builtins.str = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "next_page_token", b"next_page_token", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlocksResponse: _TypeAlias = ListBlocksResponse  # noqa: Y015
+
+@_typing.final
+class DeleteBlockRequest(_message.Message):
+    """DeleteBlockRequest names what goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    etag: _builtins.str
+    """Only if it is still as read. Empty: in any case."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBlockRequest: _TypeAlias = DeleteBlockRequest  # noqa: Y015
+
+@_typing.final
+class DeleteBlockResponse(_message.Message):
+    """DeleteBlockResponse tells where in the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBlockResponse: _TypeAlias = DeleteBlockResponse  # noqa: Y015
+
+@_typing.final
+class CreateTrustRootRequest(_message.Message):
+    """CreateTrustRootRequest carries the trust root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """The trust root; its output fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        trust_root: Global___TrustRoot | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trust_root", b"trust_root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "trust_root", b"trust_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTrustRootRequest: _TypeAlias = CreateTrustRootRequest  # noqa: Y015
+
+@_typing.final
+class CreateTrustRootResponse(_message.Message):
+    """CreateTrustRootResponse tells what was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """The trust root as it is now."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        trust_root: Global___TrustRoot | None = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "trust_root", b"trust_root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "trust_root", b"trust_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTrustRootResponse: _TypeAlias = CreateTrustRootResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTrustRootRequest(_message.Message):
+    """UpdateTrustRootRequest carries the trust root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """The trust root; its output fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        trust_root: Global___TrustRoot | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trust_root", b"trust_root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "trust_root", b"trust_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTrustRootRequest: _TypeAlias = UpdateTrustRootRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTrustRootResponse(_message.Message):
+    """UpdateTrustRootResponse tells what was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """The trust root as it is now."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        trust_root: Global___TrustRoot | None = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "trust_root", b"trust_root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "trust_root", b"trust_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTrustRootResponse: _TypeAlias = UpdateTrustRootResponse  # noqa: Y015
+
+@_typing.final
+class GetTrustRootRequest(_message.Message):
+    """GetTrustRootRequest names one trust root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrustRootRequest: _TypeAlias = GetTrustRootRequest  # noqa: Y015
+
+@_typing.final
+class GetTrustRootResponse(_message.Message):
+    """GetTrustRootResponse is one trust root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trust_root(self) -> Global___TrustRoot:
+        """The trust root."""
+
+    def __init__(
+        self,
+        *,
+        trust_root: Global___TrustRoot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trust_root", b"trust_root"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trust_root", b"trust_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrustRootResponse: _TypeAlias = GetTrustRootResponse  # noqa: Y015
+
+@_typing.final
+class ListTrustRootsRequest(_message.Message):
+    """ListTrustRootsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows in a page: 1 to 1,000. Zero: 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrustRootsRequest: _TypeAlias = ListTrustRootsRequest  # noqa: Y015
+
+@_typing.final
+class ListTrustRootsResponse(_message.Message):
+    """ListTrustRootsResponse is a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUST_ROOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page after this. Empty: this is the last."""
+    @_builtins.property
+    def trust_roots(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrustRoot]:
+        """The trust roots, by name."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log the page was read."""
+
+    def __init__(
+        self,
+        *,
+        trust_roots: _abc.Iterable[Global___TrustRoot] | None = ...,
+        next_page_token: _builtins.str = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "position", b"position", "trust_roots", b"trust_roots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrustRootsResponse: _TypeAlias = ListTrustRootsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteTrustRootRequest(_message.Message):
+    """DeleteTrustRootRequest names what goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    etag: _builtins.str
+    """Only if it is still as read. Empty: in any case."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat; at most 64 characters. Empty: it is not."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTrustRootRequest: _TypeAlias = DeleteTrustRootRequest  # noqa: Y015
+
+@_typing.final
+class DeleteTrustRootResponse(_message.Message):
+    """DeleteTrustRootResponse tells where in the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log."""
+
+    def __init__(
+        self,
+        *,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTrustRootResponse: _TypeAlias = DeleteTrustRootResponse  # noqa: Y015
 
 @_typing.final
 class SetConfigurationRequest(_message.Message):

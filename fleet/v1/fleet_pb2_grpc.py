@@ -172,6 +172,56 @@ class FleetServiceStub:
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.FromString,
                 _registered_method=True)
+        self.CreateBlock = channel.unary_unary(
+                '/fleet.v1.FleetService/CreateBlock',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.CreateBlockRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.CreateBlockResponse.FromString,
+                _registered_method=True)
+        self.GetBlock = channel.unary_unary(
+                '/fleet.v1.FleetService/GetBlock',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.GetBlockRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.GetBlockResponse.FromString,
+                _registered_method=True)
+        self.ListBlocks = channel.unary_unary(
+                '/fleet.v1.FleetService/ListBlocks',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.ListBlocksRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.ListBlocksResponse.FromString,
+                _registered_method=True)
+        self.UpdateBlock = channel.unary_unary(
+                '/fleet.v1.FleetService/UpdateBlock',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.UpdateBlockRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.UpdateBlockResponse.FromString,
+                _registered_method=True)
+        self.DeleteBlock = channel.unary_unary(
+                '/fleet.v1.FleetService/DeleteBlock',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteBlockRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteBlockResponse.FromString,
+                _registered_method=True)
+        self.CreateTrustRoot = channel.unary_unary(
+                '/fleet.v1.FleetService/CreateTrustRoot',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.CreateTrustRootRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.CreateTrustRootResponse.FromString,
+                _registered_method=True)
+        self.GetTrustRoot = channel.unary_unary(
+                '/fleet.v1.FleetService/GetTrustRoot',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.GetTrustRootRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.GetTrustRootResponse.FromString,
+                _registered_method=True)
+        self.ListTrustRoots = channel.unary_unary(
+                '/fleet.v1.FleetService/ListTrustRoots',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.ListTrustRootsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.ListTrustRootsResponse.FromString,
+                _registered_method=True)
+        self.UpdateTrustRoot = channel.unary_unary(
+                '/fleet.v1.FleetService/UpdateTrustRoot',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootResponse.FromString,
+                _registered_method=True)
+        self.DeleteTrustRoot = channel.unary_unary(
+                '/fleet.v1.FleetService/DeleteTrustRoot',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
+                _registered_method=True)
         self.SetConfiguration = channel.unary_unary(
                 '/fleet.v1.FleetService/SetConfiguration',
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.SerializeToString,
@@ -483,6 +533,76 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateBlock(self, request, context):
+        """CreateBlock makes a block; ALREADY_EXISTS where it exists with other content. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBlock(self, request, context):
+        """GetBlock reads one block. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBlocks(self, request, context):
+        """ListBlocks reads blocks by name, a page at a time. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateBlock(self, request, context):
+        """UpdateBlock replaces a block as a whole. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBlock(self, request, context):
+        """DeleteBlock removes a block; NOT_FOUND where there is none: what only it kept out may come again. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateTrustRoot(self, request, context):
+        """CreateTrustRoot makes a trust root; ALREADY_EXISTS where it exists with other content. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrustRoot(self, request, context):
+        """GetTrustRoot reads one trust root. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrustRoots(self, request, context):
+        """ListTrustRoots reads trust roots by name, a page at a time. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTrustRoot(self, request, context):
+        """UpdateTrustRoot replaces a trust root as a whole. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTrustRoot(self, request, context):
+        """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetConfiguration(self, request, context):
         """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin.
         """
@@ -779,6 +899,56 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DeletePolicy,
                     request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'CreateBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBlock,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.CreateBlockRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.CreateBlockResponse.SerializeToString,
+            ),
+            'GetBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBlock,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.GetBlockRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.GetBlockResponse.SerializeToString,
+            ),
+            'ListBlocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlocks,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.ListBlocksRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.ListBlocksResponse.SerializeToString,
+            ),
+            'UpdateBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBlock,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.UpdateBlockRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.UpdateBlockResponse.SerializeToString,
+            ),
+            'DeleteBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBlock,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteBlockRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteBlockResponse.SerializeToString,
+            ),
+            'CreateTrustRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTrustRoot,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.CreateTrustRootRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.CreateTrustRootResponse.SerializeToString,
+            ),
+            'GetTrustRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrustRoot,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.GetTrustRootRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.GetTrustRootResponse.SerializeToString,
+            ),
+            'ListTrustRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrustRoots,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.ListTrustRootsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.ListTrustRootsResponse.SerializeToString,
+            ),
+            'UpdateTrustRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTrustRoot,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootResponse.SerializeToString,
+            ),
+            'DeleteTrustRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTrustRoot,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.SerializeToString,
             ),
             'SetConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.SetConfiguration,
@@ -1606,6 +1776,276 @@ class FleetService:
             '/fleet.v1.FleetService/DeletePolicy',
             fleet_dot_v1_dot_fleet__pb2.DeletePolicyRequest.SerializeToString,
             fleet_dot_v1_dot_fleet__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/CreateBlock',
+            fleet_dot_v1_dot_fleet__pb2.CreateBlockRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.CreateBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/GetBlock',
+            fleet_dot_v1_dot_fleet__pb2.GetBlockRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.GetBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/ListBlocks',
+            fleet_dot_v1_dot_fleet__pb2.ListBlocksRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.ListBlocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/UpdateBlock',
+            fleet_dot_v1_dot_fleet__pb2.UpdateBlockRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.UpdateBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/DeleteBlock',
+            fleet_dot_v1_dot_fleet__pb2.DeleteBlockRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.DeleteBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTrustRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/CreateTrustRoot',
+            fleet_dot_v1_dot_fleet__pb2.CreateTrustRootRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.CreateTrustRootResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrustRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/GetTrustRoot',
+            fleet_dot_v1_dot_fleet__pb2.GetTrustRootRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.GetTrustRootResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrustRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/ListTrustRoots',
+            fleet_dot_v1_dot_fleet__pb2.ListTrustRootsRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.ListTrustRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTrustRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/UpdateTrustRoot',
+            fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.UpdateTrustRootResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTrustRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/DeleteTrustRoot',
+            fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
             options,
             channel_credentials,
             insecure,

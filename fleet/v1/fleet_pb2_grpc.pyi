@@ -78,6 +78,26 @@ class FleetServiceStub:
     """UpdatePolicy replaces a policy as a whole. Role: editor."""
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeletePolicyRequest, _fleet_pb2.DeletePolicyResponse]
     """DeletePolicy removes a policy and what hangs on it; NOT_FOUND where there is none. Role: editor."""
+    CreateBlock: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreateBlockRequest, _fleet_pb2.CreateBlockResponse]
+    """CreateBlock makes a block; ALREADY_EXISTS where it exists with other content. Role: admin."""
+    GetBlock: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetBlockRequest, _fleet_pb2.GetBlockResponse]
+    """GetBlock reads one block. Role: viewer."""
+    ListBlocks: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListBlocksRequest, _fleet_pb2.ListBlocksResponse]
+    """ListBlocks reads blocks by name, a page at a time. Role: viewer."""
+    UpdateBlock: _aio.UnaryUnaryMultiCallable[_fleet_pb2.UpdateBlockRequest, _fleet_pb2.UpdateBlockResponse]
+    """UpdateBlock replaces a block as a whole. Role: admin."""
+    DeleteBlock: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteBlockRequest, _fleet_pb2.DeleteBlockResponse]
+    """DeleteBlock removes a block; NOT_FOUND where there is none: what only it kept out may come again. Role: admin."""
+    CreateTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreateTrustRootRequest, _fleet_pb2.CreateTrustRootResponse]
+    """CreateTrustRoot makes a trust root; ALREADY_EXISTS where it exists with other content. Role: admin."""
+    GetTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetTrustRootRequest, _fleet_pb2.GetTrustRootResponse]
+    """GetTrustRoot reads one trust root. Role: viewer."""
+    ListTrustRoots: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListTrustRootsRequest, _fleet_pb2.ListTrustRootsResponse]
+    """ListTrustRoots reads trust roots by name, a page at a time. Role: viewer."""
+    UpdateTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.UpdateTrustRootRequest, _fleet_pb2.UpdateTrustRootResponse]
+    """UpdateTrustRoot replaces a trust root as a whole. Role: admin."""
+    DeleteTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteTrustRootRequest, _fleet_pb2.DeleteTrustRootResponse]
+    """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
     SetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetConfigurationRequest, _fleet_pb2.SetConfigurationResponse]
     """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin."""
     GetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetConfigurationRequest, _fleet_pb2.GetConfigurationResponse]
@@ -351,6 +371,86 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_fleet_pb2.DeletePolicyRequest, _abc.Awaitable[_fleet_pb2.DeletePolicyResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.DeletePolicyResponse]:
         """DeletePolicy removes a policy and what hangs on it; NOT_FOUND where there is none. Role: editor."""
+
+    @_abc_1.abstractmethod
+    def CreateBlock(
+        self,
+        request: _fleet_pb2.CreateBlockRequest,
+        context: _aio.ServicerContext[_fleet_pb2.CreateBlockRequest, _abc.Awaitable[_fleet_pb2.CreateBlockResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.CreateBlockResponse]:
+        """CreateBlock makes a block; ALREADY_EXISTS where it exists with other content. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def GetBlock(
+        self,
+        request: _fleet_pb2.GetBlockRequest,
+        context: _aio.ServicerContext[_fleet_pb2.GetBlockRequest, _abc.Awaitable[_fleet_pb2.GetBlockResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.GetBlockResponse]:
+        """GetBlock reads one block. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def ListBlocks(
+        self,
+        request: _fleet_pb2.ListBlocksRequest,
+        context: _aio.ServicerContext[_fleet_pb2.ListBlocksRequest, _abc.Awaitable[_fleet_pb2.ListBlocksResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.ListBlocksResponse]:
+        """ListBlocks reads blocks by name, a page at a time. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def UpdateBlock(
+        self,
+        request: _fleet_pb2.UpdateBlockRequest,
+        context: _aio.ServicerContext[_fleet_pb2.UpdateBlockRequest, _abc.Awaitable[_fleet_pb2.UpdateBlockResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.UpdateBlockResponse]:
+        """UpdateBlock replaces a block as a whole. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def DeleteBlock(
+        self,
+        request: _fleet_pb2.DeleteBlockRequest,
+        context: _aio.ServicerContext[_fleet_pb2.DeleteBlockRequest, _abc.Awaitable[_fleet_pb2.DeleteBlockResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.DeleteBlockResponse]:
+        """DeleteBlock removes a block; NOT_FOUND where there is none: what only it kept out may come again. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def CreateTrustRoot(
+        self,
+        request: _fleet_pb2.CreateTrustRootRequest,
+        context: _aio.ServicerContext[_fleet_pb2.CreateTrustRootRequest, _abc.Awaitable[_fleet_pb2.CreateTrustRootResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.CreateTrustRootResponse]:
+        """CreateTrustRoot makes a trust root; ALREADY_EXISTS where it exists with other content. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def GetTrustRoot(
+        self,
+        request: _fleet_pb2.GetTrustRootRequest,
+        context: _aio.ServicerContext[_fleet_pb2.GetTrustRootRequest, _abc.Awaitable[_fleet_pb2.GetTrustRootResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.GetTrustRootResponse]:
+        """GetTrustRoot reads one trust root. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def ListTrustRoots(
+        self,
+        request: _fleet_pb2.ListTrustRootsRequest,
+        context: _aio.ServicerContext[_fleet_pb2.ListTrustRootsRequest, _abc.Awaitable[_fleet_pb2.ListTrustRootsResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.ListTrustRootsResponse]:
+        """ListTrustRoots reads trust roots by name, a page at a time. Role: viewer."""
+
+    @_abc_1.abstractmethod
+    def UpdateTrustRoot(
+        self,
+        request: _fleet_pb2.UpdateTrustRootRequest,
+        context: _aio.ServicerContext[_fleet_pb2.UpdateTrustRootRequest, _abc.Awaitable[_fleet_pb2.UpdateTrustRootResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.UpdateTrustRootResponse]:
+        """UpdateTrustRoot replaces a trust root as a whole. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def DeleteTrustRoot(
+        self,
+        request: _fleet_pb2.DeleteTrustRootRequest,
+        context: _aio.ServicerContext[_fleet_pb2.DeleteTrustRootRequest, _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]:
+        """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
 
     @_abc_1.abstractmethod
     def SetConfiguration(

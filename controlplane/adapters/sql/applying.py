@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from controlplane.adapters.sql import write_content as content
 from controlplane.adapters.sql import write_members as members
+from controlplane.adapters.sql import write_rules as rules
 from controlplane.adapters.sql.batch import Batch
 from controlplane.adapters.sql.generations import settle
 from controlplane.adapters.sql.log import append, find_answer, lock_head, read_position, remember_answer
@@ -34,7 +35,9 @@ from controlplane.domain.entities import (
     Operator,
     Policy,
     Satellite,
+    Signed,
     Source,
+    TrustRoot,
 )
 
 _PUT: dict[type[Any], Callable[[Batch, Upsert, Any], Result]] = {
@@ -45,9 +48,11 @@ _PUT: dict[type[Any], Callable[[Batch, Upsert, Any], Result]] = {
     Source: content.put_source,
     Artifact: content.put_artifact,
     Assignment: content.put_assignment,
-    Policy: content.put_rule,
-    Block: content.put_rule,
-    Configuration: content.put_rule,
+    Policy: rules.put_rule,
+    TrustRoot: rules.put_rule,
+    Block: rules.put_rule,
+    Configuration: rules.put_rule,
+    Signed: rules.put_signed,
 }
 _DELETE: dict[EntityKind, Callable[[Batch, Delete], Result]] = {
     EntityKind.SATELLITE: members.delete_satellite,
@@ -55,9 +60,10 @@ _DELETE: dict[EntityKind, Callable[[Batch, Delete], Result]] = {
     EntityKind.OPERATOR: members.delete_operator,
     EntityKind.SOURCE: content.delete_source,
     EntityKind.ARTIFACT: content.delete_artifact,
-    EntityKind.POLICY: content.delete_rule,
-    EntityKind.BLOCK: content.delete_rule,
-    EntityKind.CONFIGURATION: content.delete_rule,
+    EntityKind.POLICY: rules.delete_rule,
+    EntityKind.TRUST_ROOT: rules.delete_rule,
+    EntityKind.BLOCK: rules.delete_rule,
+    EntityKind.CONFIGURATION: rules.delete_rule,
 }
 
 
@@ -96,6 +102,7 @@ def apply(
         return first
     before = read_position(session)
     done = [(command, do(batch, command)) for command in commands]
+    rules.check_trust_of(batch)
     shown = tuple(result for command, result in done if not _is_implied(command))
     if not dry_run:
         return commit(batch, tuple(result for _, result in done), shown=shown)

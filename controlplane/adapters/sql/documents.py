@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cache
+from types import GenericAlias
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from controlplane.domain.commands import Applied, Outcome, Result
 from controlplane.domain.entities import Position
@@ -14,21 +15,26 @@ from controlplane.domain.entities import Position
 T = TypeVar("T")
 
 
+_BYTES = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+
 @cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast("type[Any]", kind))
+    # A tuple of one: a dataclass by itself takes no configuration from outside.
+    one: Any = GenericAlias(tuple, (kind,))
+    return TypeAdapter(one, config=_BYTES)
 
 
 def to_document(value: object) -> dict[str, Any]:
-    """Write a dataclass of plain fields, enumerations and times."""
-    document: dict[str, Any] = _adapter(cast("Hashable", type(value))).dump_python(value, mode="json")
-    return document
+    """Write a dataclass of plain fields, enumerations, times and bytes (base64)."""
+    (document,) = _adapter(cast("Hashable", type(value))).dump_python((value,), mode="json")
+    return cast("dict[str, Any]", document)
 
 
 def from_document(kind: type[T], document: dict[str, Any]) -> T:
     """Read it back."""
-    value: T = _adapter(cast("Hashable", kind)).validate_python(document)
-    return value
+    (value,) = _adapter(cast("Hashable", kind)).validate_python((document,))
+    return cast("T", value)
 
 
 def results_to_document(results: tuple[Result, ...]) -> list[list[str]]:

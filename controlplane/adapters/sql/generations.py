@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlmodel import Session, and_, col, or_, select
@@ -21,6 +21,7 @@ from controlplane.adapters.sql.tables import (
     SourceRow,
 )
 from controlplane.domain.commands import Concerned
+from controlplane.domain.entities import Signature
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.state import Difference, Key, Resource, Versions, difference, sort_key
 from fleet.digests import EMPTY_SCOPE, scope_digest
@@ -43,9 +44,13 @@ class Touched:
 
 
 def store_body(session: Session, resource: Resource) -> bytes:
-    """Keep a payload under its version; answers the version."""
-    if session.get(ResourceBodyRow, resource.version) is None:
-        session.add(ResourceBodyRow(version=resource.version, kind=resource.kind, payload=resource.payload))
+    """Keep a payload under its version, with the signatures that it came with; answers the version."""
+    signatures = [[one.key_id.hex(), one.signature.hex()] for one in resource.signatures]
+    row = session.get(ResourceBodyRow, resource.version)
+    if row is None or row.signatures != signatures:
+        row = row or ResourceBodyRow(version=resource.version, kind=resource.kind, payload=resource.payload)
+        row.signatures = signatures
+        session.add(row)
     return resource.version
 
 
@@ -211,24 +216,25 @@ def _changed_between(session: Session, scope: str, start: int, end: int) -> tupl
 
 
 def _encode(session: Session, step: Difference) -> bytes:
-    payloads = read_bodies(session, {version for _, version in step.upserts})
-    upserts = (Resource(kind, name, payloads[version], version) for (kind, name), version in step.upserts)
-    return encode_delta(upserts, step.deletes)
+    upserts = [(*key, version) for key, version in step.upserts]
+    return encode_delta(_with_bodies(session, upserts), step.deletes)
 
 
-def read_bodies(session: Session, versions: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Read payloads: `versions → {version: payload}`."""
-    asked = sorted(versions)
-    found: dict[bytes, bytes] = {}
+def _with_bodies(session: Session, wanted: Sequence[tuple[int, str, bytes]]) -> Iterable[Resource]:
+    """Read payloads and signatures: `(kind, name, version) → resources`, in the same order."""
+    asked = sorted({version for _, _, version in wanted})
+    found: dict[bytes, tuple[bytes, tuple[Signature, ...]]] = {}
     for start in range(0, len(asked), _BATCH):
         batch = col(ResourceBodyRow.version).in_(asked[start : start + _BATCH])
-        found.update(session.exec(select(ResourceBodyRow.version, ResourceBodyRow.payload).where(batch)).all())
-    return found
+        columns = select(ResourceBodyRow.version, ResourceBodyRow.payload, ResourceBodyRow.signatures)
+        for version, payload, signatures in session.exec(columns.where(batch)):
+            found[version] = payload, tuple(Signature(*map(bytes.fromhex, one)) for one in signatures)
+    for kind, name, version in wanted:
+        payload, signed = found[version]
+        yield Resource(kind, name, payload, version, signed)
 
 
 def resources_at(session: Session, scope: str, generation: int) -> tuple[Resource, ...]:
     """Read a scope's whole content, sorted by (kind, name)."""
-    content = content_at(session, scope, generation)
-    payloads = read_bodies(session, set(content.values()))
-    ordered = sorted(content.items(), key=lambda item: sort_key(item[0]))
-    return tuple(Resource(kind, name, payloads[version], version) for (kind, name), version in ordered)
+    ordered = sorted(content_at(session, scope, generation).items(), key=lambda item: sort_key(item[0]))
+    return tuple(_with_bodies(session, [(*key, version) for key, version in ordered]))

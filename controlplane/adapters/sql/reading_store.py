@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlmodel import Session, SQLModel, select
 
-from controlplane.adapters.sql import desired, identities, listing, log, rows, statuses
+from controlplane.adapters.sql import desired, identities, listing, log, rows, rule_rows, statuses
 from controlplane.adapters.sql.artifact_statuses import read_artifact_statuses
 from controlplane.adapters.sql.engine import Database
 from controlplane.adapters.sql.tables import (
@@ -34,6 +34,7 @@ from controlplane.domain.entities import (
     Role,
     Satellite,
     Source,
+    TrustRoot,
 )
 from controlplane.domain.rules import unknown
 from controlplane.domain.specs import ResourceKind
@@ -82,17 +83,26 @@ class ReadingStore:
     async def policy(self, name: str) -> Policy:
         """Read one policy."""
         key = (ResourceKind.POLICY, name)
-        return await self._database.read(lambda s: rows.policies(s, _need(s, RuleRow, EntityKind.POLICY, name, key))[0])
+        return await self._database.read(
+            lambda s: rule_rows.policies(s, _need(s, RuleRow, EntityKind.POLICY, name, key))[0]
+        )
+
+    async def trust_root(self, name: str) -> TrustRoot:
+        """Read one trust root."""
+        kind, key = EntityKind.TRUST_ROOT, (ResourceKind.TRUST_ROOT, name)
+        return await self._database.read(lambda s: rule_rows.trust_roots(s, _need(s, RuleRow, kind, name, key))[0])
 
     async def block(self, name: str) -> Block:
         """Read one block."""
         key = (ResourceKind.BLOCK, name)
-        return await self._database.read(lambda s: rows.blocks(s, _need(s, RuleRow, EntityKind.BLOCK, name, key))[0])
+        return await self._database.read(
+            lambda s: rule_rows.blocks(s, _need(s, RuleRow, EntityKind.BLOCK, name, key))[0]
+        )
 
     async def configuration(self, name: str) -> Configuration:
         """Read one scope's settings."""
         kind, key = EntityKind.CONFIGURATION, (ResourceKind.CONFIGURATION, name)
-        return await self._database.read(lambda s: rows.configurations(s, _need(s, RuleRow, kind, name, key))[0])
+        return await self._database.read(lambda s: rule_rows.configurations(s, _need(s, RuleRow, kind, name, key))[0])
 
     async def operator(self, name: str) -> Operator:
         """Read one operator."""
@@ -123,17 +133,22 @@ class ReadingStore:
     async def policies(self, page: PageRequest) -> Page[Policy]:
         """Read a page of policies."""
         statement = select(RuleRow).where(RuleRow.kind == ResourceKind.POLICY)
-        return await self._database.read(lambda s: listing.page_of(s, statement, page, rows.policies))
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.policies))
+
+    async def trust_roots(self, page: PageRequest) -> Page[TrustRoot]:
+        """Read a page of trust roots."""
+        statement = select(RuleRow).where(RuleRow.kind == ResourceKind.TRUST_ROOT)
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.trust_roots))
 
     async def blocks(self, page: PageRequest) -> Page[Block]:
         """Read a page of blocks."""
         statement = select(RuleRow).where(RuleRow.kind == ResourceKind.BLOCK)
-        return await self._database.read(lambda s: listing.page_of(s, statement, page, rows.blocks))
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.blocks))
 
     async def configurations(self, page: PageRequest) -> Page[Configuration]:
         """Read a page of scopes' settings."""
         statement = select(RuleRow).where(RuleRow.kind == ResourceKind.CONFIGURATION)
-        return await self._database.read(lambda s: listing.page_of(s, statement, page, rows.configurations))
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.configurations))
 
     async def operators(self, page: PageRequest) -> Page[Operator]:
         """Read a page of operators."""

@@ -15,8 +15,6 @@ from controlplane.adapters.sql.tables import (
     MembershipRow,
     OperatorRow,
     PresenceRow,
-    RuleRow,
-    RuleScopeRow,
     SatelliteRow,
     SourceRow,
     TokenRow,
@@ -25,12 +23,9 @@ from controlplane.adapters.sql.tables import (
 from controlplane.domain.content import etag_of
 from controlplane.domain.entities import (
     Artifact,
-    Block,
-    Configuration,
     Group,
     JoinToken,
     Operator,
-    Policy,
     Role,
     Satellite,
     Source,
@@ -38,12 +33,9 @@ from controlplane.domain.entities import (
 from controlplane.domain.lifecycle import WORKER_LEASE, Standing, observe
 from controlplane.domain.specs import (
     ArtifactSpec,
-    ConfigurationSpec,
-    ResourceKind,
     SourceSpec,
 )
 from controlplane.domain.state import group_scope
-from fleet.policy import BlockSpec, PolicySpec
 
 
 def satellite_etag(row: SatelliteRow) -> str:
@@ -162,41 +154,6 @@ def artifacts(session: Session, rows: Sequence[ArtifactRow]) -> tuple[Artifact, 
     return tuple(
         Artifact(spec, row.name, tuple(sorted(scopes[row.name])), etag_of("artifact", row.name, spec))
         for row, spec in ((row, artifact_spec(row)) for row in rows)
-    )
-
-
-def rule_scopes(session: Session, kind: int, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read which scopes hold rules."""
-    found: dict[str, list[str]] = {name: [] for name in names}
-    held = select(RuleScopeRow).where(RuleScopeRow.kind == kind, col(RuleScopeRow.name).in_(list(found)))
-    for row in session.exec(held):
-        found[row.name].append(row.scope)
-    return {name: tuple(sorted(scopes)) for name, scopes in found.items()}
-
-
-def policies(session: Session, rows: Sequence[RuleRow]) -> tuple[Policy, ...]:
-    """Show policies."""
-    scopes = rule_scopes(session, ResourceKind.POLICY, [row.name for row in rows])
-    return tuple(
-        Policy(row.name, spec, scopes[row.name], etag_of("policy", row.name, spec, scopes[row.name]))
-        for row, spec in ((row, from_document(PolicySpec, row.spec)) for row in rows)
-    )
-
-
-def blocks(session: Session, rows: Sequence[RuleRow]) -> tuple[Block, ...]:
-    """Show blocks."""
-    scopes = rule_scopes(session, ResourceKind.BLOCK, [row.name for row in rows])
-    return tuple(
-        Block(row.name, spec, scopes[row.name], etag_of("block", row.name, spec, scopes[row.name]))
-        for row, spec in ((row, from_document(BlockSpec, row.spec)) for row in rows)
-    )
-
-
-def configurations(_session: Session, rows: Sequence[RuleRow]) -> tuple[Configuration, ...]:
-    """Show scopes' settings."""
-    return tuple(
-        Configuration(row.name, spec, etag_of("configuration", row.name, spec, (row.name,)))
-        for row, spec in ((row, from_document(ConfigurationSpec, row.spec)) for row in rows)
     )
 
 

@@ -115,7 +115,7 @@ class AssignmentRow(SQLModel, table=True):
 
 
 class RuleRow(SQLModel, table=True):
-    """A policy, a block or a scope's settings, by resource kind; its serial grows with each writing."""
+    """A policy, trust root, block, signer set or a scope's settings, by kind; serials grow with each writing."""
 
     __tablename__ = "rule"
     kind: int = Field(primary_key=True)
@@ -123,6 +123,9 @@ class RuleRow(SQLModel, table=True):
     spec: dict[str, Any] = Field(sa_type=JSON)
     serial: int = Field(sa_type=BigInteger)
     version: bytes = Field(sa_type=LargeBinary)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    signed_by: list[str] = Field(default_factory=list, sa_type=JSON)
+    """Key IDs, hexadecimal; empty: written here, not signed."""
 
 
 class RuleScopeRow(SQLModel, table=True):
@@ -211,6 +214,8 @@ class ResourceBodyRow(SQLModel, table=True):
     version: bytes = Field(primary_key=True, sa_type=LargeBinary)
     kind: int
     payload: bytes = Field(sa_type=LargeBinary)
+    signatures: list[list[str]] = Field(default_factory=list, sa_type=JSON)
+    """Key ID and signature, hexadecimal, of each policy signer."""
 
 
 class PresenceRow(SQLModel, table=True):

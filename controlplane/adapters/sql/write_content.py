@@ -1,4 +1,4 @@
-"""Commands about what satellites hold: sources, artifacts, assignments, policies, blocks and settings."""
+"""Commands about what satellites replicate: sources, artifacts and their assignments."""
 
 from __future__ import annotations
 
@@ -9,46 +9,23 @@ from sqlmodel import col, delete, select
 from controlplane.adapters.payload import make_resource
 from controlplane.adapters.sql import rows
 from controlplane.adapters.sql.batch import Batch, need_scope, touch_artifact, touch_source
-from controlplane.adapters.sql.documents import from_document, to_document
+from controlplane.adapters.sql.documents import to_document
 from controlplane.adapters.sql.generations import store_body
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,
-    RuleRow,
-    RuleScopeRow,
     SourceRow,
 )
 from controlplane.domain.commands import Delete, EntityKind, Outcome, Result, Upsert
 from controlplane.domain.content import etag_of
-from controlplane.domain.entities import Artifact, Assignment, Block, Configuration, Policy, Source
+from controlplane.domain.entities import Artifact, Assignment, Source
 from controlplane.domain.rules import check_etag, check_prefix, decide, unknown
 from controlplane.domain.specs import (
     ArtifactSpec,
-    ConfigurationSpec,
     ResourceKind,
     SourceSpec,
 )
-from controlplane.domain.state import split_scope
 from fleet.errors import FleetError, Kind
-from fleet.policy import BlockSpec, PolicySpec
-
-Rule = Policy | Block | Configuration
-
-_RULE_KINDS = {
-    EntityKind.POLICY: ResourceKind.POLICY,
-    EntityKind.BLOCK: ResourceKind.BLOCK,
-    EntityKind.CONFIGURATION: ResourceKind.CONFIGURATION,
-}
-_ENTITIES: dict[type[Rule], EntityKind] = {
-    Policy: EntityKind.POLICY,
-    Block: EntityKind.BLOCK,
-    Configuration: EntityKind.CONFIGURATION,
-}
-_SPECS: dict[EntityKind, type[PolicySpec | BlockSpec | ConfigurationSpec]] = {
-    EntityKind.POLICY: PolicySpec,
-    EntityKind.BLOCK: BlockSpec,
-    EntityKind.CONFIGURATION: ConfigurationSpec,
-}
 
 
 def put_source(batch: Batch, command: Upsert, wanted: Source) -> Result:
@@ -176,67 +153,3 @@ def delete_assignment(batch: Batch, pair: Assignment) -> Result:
     batch.touched.add(pair.scope, ResourceKind.SOURCE, artifact.source)
     outcome = Outcome.DELETED if found else Outcome.UNCHANGED
     return Result(outcome, "assignment", f"{pair.scope} {pair.artifact}")
-
-
-def put_rule(batch: Batch, command: Upsert, wanted: Rule) -> Result:
-    """Make or replace a policy, a block or settings, and say which scopes hold it."""
-    entity = _ENTITIES[type(wanted)]
-    kind = _RULE_KINDS[entity]
-    held = batch.session.get(RuleRow, (kind, wanted.name))
-    held_etag = _rule_etag(batch, entity, held) if held else None
-    etag = etag_of(entity.value, wanted.name, wanted.spec, wanted.scopes)
-    outcome = decide(entity, wanted.name, command, held=held_etag, offered=etag)
-    if outcome is not Outcome.UNCHANGED:
-        row = held or RuleRow(kind=kind, name=wanted.name, spec={}, serial=0, version=b"")
-        _write_rule(batch, row, wanted)
-        _place_rule(batch, kind, wanted.name, wanted.scopes)
-    return Result(outcome, entity.value, wanted.name, etag)
-
-
-def _rule_etag(batch: Batch, entity: EntityKind, row: RuleRow) -> str:
-    spec = from_document(_SPECS[entity], row.spec)
-    return etag_of(entity.value, row.name, spec, rows.rule_scopes(batch.session, row.kind, [row.name])[row.name])
-
-
-def _write_rule(batch: Batch, row: RuleRow, wanted: Rule) -> None:
-    """Serialize a rule with the next serial, unless only its scopes are others."""
-    document = to_document(wanted.spec)
-    if row.spec == document and row.version:
-        return
-    row.spec = document
-    row.serial += 1
-    if isinstance(wanted, Configuration):  # nobody pins settings: the same ones are the same bytes again
-        resource = make_resource(wanted.name, wanted.spec)
-    else:
-        resource = make_resource(wanted.name, wanted.spec, serial=row.serial, issued_at=batch.context.at)
-    row.version = store_body(batch.session, resource)
-    batch.session.add(row)
-
-
-def _place_rule(batch: Batch, kind: ResourceKind, name: str, scopes: tuple[str, ...]) -> None:
-    placed = select(RuleScopeRow).where(RuleScopeRow.kind == kind, RuleScopeRow.name == name)
-    held = {row.scope: row for row in batch.session.exec(placed)}
-    for scope in scopes:
-        if split_scope(scope)[1]:
-            need_scope(batch, scope)
-        if scope not in held:
-            batch.session.add(RuleScopeRow(kind=kind, name=name, scope=scope))
-    for scope, row in held.items():
-        if scope not in scopes:
-            batch.session.delete(row)
-    batch.session.flush()
-    for scope in {*held, *scopes}:
-        batch.touched.add(scope, kind, name)
-
-
-def delete_rule(batch: Batch, command: Delete) -> Result:
-    """Remove a policy, a block or settings from everywhere."""
-    kind = _RULE_KINDS[command.kind]
-    row = batch.session.get(RuleRow, (kind, command.name))
-    if row is None:
-        raise unknown(command.kind, command.name)
-    check_etag(command.etag, _rule_etag(batch, command.kind, row), command.name)
-    _place_rule(batch, kind, command.name, ())
-    batch.session.delete(row)
-    batch.session.flush()
-    return Result(Outcome.DELETED, command.kind.value, command.name)

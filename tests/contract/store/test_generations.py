@@ -13,10 +13,10 @@ from controlplane.domain.specs import ArtifactSpec, ResourceKind, SourceSpec
 from controlplane.domain.state import Key
 from fleet.digests import EMPTY_SCOPE, state_digest
 from fleet.errors import FleetError
-from fleet.policy import BlockSpec, PolicySpec
+from fleet.policy import BlockSpec
 from fleet.v1 import resource_pb2, state_pb2
 from tests.contract.store.conftest import Open
-from tests.contract.store.words import ADA, D1, D2, HUB, applied_to, digest, do, refused, shop
+from tests.contract.store.words import ADA, D1, D2, HUB, applied_to, digest, do, refused, shop, shut
 
 NGINX = (int(ResourceKind.ARTIFACT), "hub/library/nginx:1")
 SOURCE = (int(ResourceKind.SOURCE), "hub")
@@ -34,9 +34,9 @@ async def approved(fleet: Fleet, *commands: Command) -> None:
 
 
 async def test_only_touched_scopes_get_a_generation(fleet: Fleet) -> None:
-    await approved(fleet, *shop(), Upsert(Policy("base", PolicySpec(images=("**",)))))
+    await approved(fleet, *shop(), Upsert(Policy("base", shut("**"))))
     group = await scope_of(fleet, "group/shops")
-    await do(fleet, Upsert(Policy("base", PolicySpec(images=("hub/**",)))))
+    await do(fleet, Upsert(Policy("base", shut("hub/**"))))
     assert (await scope_of(fleet, "fleet"))[0] == 2
     assert await scope_of(fleet, "group/shops") == group
     assert await scope_of(fleet, "satellite/s1") == (0, EMPTY_SCOPE)
@@ -69,7 +69,7 @@ async def test_a_source_comes_with_its_first_artifact_and_leaves_with_its_last(f
 
 async def test_deltas_are_sorted_by_kind_and_name(fleet: Fleet) -> None:
     artifacts = [Upsert(Assignment(f"hub/{name}:1@{D1}", "group/shops")) for name in ("z", "a", "m")]
-    await approved(fleet, *shop(), *artifacts, Upsert(Policy("p", PolicySpec(), ("group/shops",))))
+    await approved(fleet, *shop(), *artifacts, Upsert(Policy("p", shut(), ("group/shops",))))
     generation, _ = await scope_of(fleet, "group/shops")
     delta = state_pb2.Delta.FromString(await fleet.delta("group/shops", None, generation))
     keys = [(each.kind, each.name.encode()) for each in delta.upserts]
@@ -128,11 +128,11 @@ async def test_rules_are_hold_and_carry_serial_and_time(fleet: Fleet) -> None:
     await approved(
         fleet,
         Upsert(Satellite("s1")),
-        Upsert(Policy("base", PolicySpec(images=("**",)))),
+        Upsert(Policy("base", shut("**"))),
         Upsert(Block("bad", BlockSpec(digests=(D1,)))),
     )
-    await do(fleet, Upsert(Policy("base", PolicySpec(images=("hub/**",)))))
-    await do(fleet, Upsert(Policy("base", PolicySpec(images=("hub/**",)))))
+    await do(fleet, Upsert(Policy("base", shut("hub/**"))))
+    await do(fleet, Upsert(Policy("base", shut("hub/**"))))
     state = await fleet.state("s1")
     payloads = {
         (each.kind, each.name): resource_pb2.ResourcePayload.FromString(each.payload)
@@ -140,15 +140,15 @@ async def test_rules_are_hold_and_carry_serial_and_time(fleet: Fleet) -> None:
         for each in scope.resources
     }
     policy = payloads[int(ResourceKind.POLICY), "base"]
-    assert (policy.if_unknown, policy.serial) == (resource_pb2.IF_UNKNOWN_HOLD, 2)
+    assert (policy.if_unknown, policy.serial) == (resource_pb2.IF_UNKNOWN_HOLD, 3)
     assert policy.issued_at.ToDatetime(tzinfo=UTC) == datetime(2026, 1, 1, tzinfo=UTC)
     assert payloads[int(ResourceKind.BLOCK), "bad"].if_unknown == resource_pb2.IF_UNKNOWN_HOLD
 
 
 async def test_moving_a_policy_between_scopes_keeps_its_bytes(fleet: Fleet) -> None:
-    await approved(fleet, *shop(), Upsert(Policy("p", PolicySpec(images=("**",)))))
+    await approved(fleet, *shop(), Upsert(Policy("p", shut("**"))))
     before = {each.name: each.version for scope in (await fleet.state("s1")).scopes for each in scope.resources}
-    await do(fleet, Upsert(Policy("p", PolicySpec(images=("**",)), ("group/shops",))))
+    await do(fleet, Upsert(Policy("p", shut("**"), ("group/shops",))))
     state = await fleet.state("s1")
     held = {each.name: scope.binding.scope for scope in state.scopes for each in scope.resources}
     after = {each.name: each.version for scope in state.scopes for each in scope.resources}
@@ -191,7 +191,7 @@ _COMMANDS = st.one_of(
     st.builds(lambda name: DeletePair(Assignment(f"hub/{name}:1", "group/shops")), _NAMES),
     st.builds(lambda name: Delete(EntityKind.ARTIFACT, f"hub/{name}:1"), _NAMES),
     st.builds(lambda n: Upsert(Source("hub", SourceSpec(f"hub{n}.example"))), st.integers(1, 2)),
-    st.builds(lambda n: Upsert(Policy("p", PolicySpec(images=(str(n),)), ("group/shops",))), st.integers(1, 2)),
+    st.builds(lambda n: Upsert(Policy("p", shut(f"hub/{n}"), ("group/shops",))), st.integers(1, 2)),
     st.just(Delete(EntityKind.POLICY, "p")),
 )
 

@@ -24,9 +24,9 @@ from controlplane.domain.entities import (
 )
 from controlplane.domain.specs import ArtifactSpec, ConfigurationSpec, SourceSpec
 from fleet.link import Link, Window
-from fleet.policy import BlockSpec, PolicySpec
+from fleet.policy import BlockSpec
 from tests.contract.store.conftest import Clock, Tags
-from tests.contract.store.words import ADA, D1, D2, HUB, do, refused, shop
+from tests.contract.store.words import ADA, D1, D2, HUB, do, refused, shop, shut
 
 LINK = Link(
     rate_bytes_per_second=2_000_000,
@@ -58,11 +58,9 @@ async def test_one_bad_command_undoes_all_before_it(fleet: Fleet) -> None:
 
 
 async def test_writing_the_same_again_changes_nothing(fleet: Fleet) -> None:
-    await do(fleet, *shop(), Upsert(Policy("base", PolicySpec(images=("**",)))), Upsert(Operator("ada", Role.ADMIN)))
+    await do(fleet, *shop(), Upsert(Policy("base", shut("**"))), Upsert(Operator("ada", Role.ADMIN)))
     before = await fleet.desired("s1")
-    again = await do(
-        fleet, *shop(), Upsert(Policy("base", PolicySpec(images=("**",)))), Upsert(Operator("ada", Role.ADMIN))
-    )
+    again = await do(fleet, *shop(), Upsert(Policy("base", shut("**"))), Upsert(Operator("ada", Role.ADMIN)))
     assert {result.outcome for result in again.results} == {Outcome.UNCHANGED}
     assert again.position == before.position == await fleet.position()
 
@@ -112,7 +110,7 @@ async def test_an_etag_makes_a_write_conditional(fleet: Fleet) -> None:
 
 
 async def test_every_etag_read_is_one_that_a_write_accepts(fleet: Fleet) -> None:
-    policy = Policy("base", PolicySpec(images=("hub/**",)))
+    policy = Policy("base", shut("hub/**"))
     block = Block("bad", BlockSpec(digests=(D2,), reason="worm"), ("group/shops",))
     settings = Configuration("group/shops", ConfigurationSpec(4, LINK))
     await do(fleet, *shop(), Upsert(policy), Upsert(block), Upsert(settings), Upsert(Operator("eve", Role.VIEWER)))
@@ -158,7 +156,7 @@ async def test_too_many_commands_are_refused(fleet: Fleet) -> None:
         (Upsert(Artifact(ArtifactSpec("hub", "a", digest="sha256:zz"))), "DIGEST_MALFORMED"),
         (Upsert(Group("Not a name")), "NAME_MALFORMED"),
         (Upsert(Source("x", SourceSpec("http://x"))), "ADDRESS_MALFORMED"),
-        (Upsert(Policy("p", PolicySpec(), ("group/nowhere",))), "GROUP_UNKNOWN"),
+        (Upsert(Policy("p", shut(), ("group/nowhere",))), "GROUP_UNKNOWN"),
         (Upsert(Configuration("shops", ConfigurationSpec())), "SCOPE_MALFORMED"),
         (Upsert(Configuration("group/nowhere", ConfigurationSpec())), "GROUP_UNKNOWN"),
         (Upsert(Configuration("fleet", ConfigurationSpec(17))), "CONCURRENCY_OUT_OF_RANGE"),
@@ -197,7 +195,7 @@ async def test_a_source_in_use_stays(fleet: Fleet) -> None:
 
 
 async def test_deleting_a_group_drops_what_hangs_on_it(fleet: Fleet) -> None:
-    await do(fleet, *shop(), Upsert(Policy("p", PolicySpec(), ("group/shops",))))
+    await do(fleet, *shop(), Upsert(Policy("p", shut(), ("group/shops",))))
     await do(fleet, Delete(EntityKind.GROUP, "shops"))
     assert (await fleet.get_satellite("s1")).groups == ()
     assert (await fleet.get_artifact("hub/library/nginx:1")).scopes == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,18 @@ from controlplane.domain.specs import SourceSpec
 from controlplane.domain.state import Key
 from fleet.digests import resource_version, scope_digest
 from fleet.errors import FleetError
+from fleet.policy import Authority, PolicySpec, StaticVerdict
 from fleet.v1 import state_pb2
 
 ADA = "spiffe://example.org/operator/ada"
 D1 = "sha256:" + "1" * 64
 D2 = "sha256:" + "2" * 64
 HUB = Source("hub", SourceSpec("hub.example:5000"))
+
+
+def shut(*images: str, **more: Any) -> PolicySpec:
+    """A policy that refuses all that it matches: complete, and nothing that a test is about."""
+    return PolicySpec(images or ("**",), (Authority("nobody", StaticVerdict(passes=False)),), **more)
 
 
 async def do(fleet: Fleet, *commands: Command) -> Applied:

@@ -8,15 +8,15 @@ import pytest
 
 from controlplane.adapters import payload
 from controlplane.adapters.opening import open_fleet
-from controlplane.adapters.sql import write_content
+from controlplane.adapters.sql import write_rules
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Policy
 from controlplane.domain.specs import Spec
 from controlplane.domain.state import Resource
 from fleet.digests import resource_version
-from fleet.policy import PolicySpec
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
+from tests.contract.store.words import shut
 from tests.rig.ground_control import TRUST_DOMAIN, GroundControl
 from tests.rig.satellite import Satellite
 from tests.rig.vertical import Vertical, until
@@ -46,7 +46,7 @@ def write_newer(gc: GroundControl, policy: Policy) -> None:
             await opened.fleet.apply(ADMIN, [Upsert(policy)])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write_content, "make_resource", make_newer_resource)
+        patch.setattr(write_rules, "make_resource", make_newer_resource)
         asyncio.run(write())
 
 
@@ -59,7 +59,7 @@ def test_nothing_new_is_admitted_and_what_is_served_stays(fleet: Vertical, kind:
     before, after = fleet.push(f"{kind}/before"), fleet.push(f"{kind}/after")
     with fleet.satellite(name, kind) as site:
         site.await_published(fleet.assign(before, f"satellite/{name}"))
-        later = Policy(f"later-{kind}", PolicySpec(images=("nowhere/**",)), (f"satellite/{name}",))
+        later = Policy(f"later-{kind}", shut("nowhere/**"), (f"satellite/{name}",))
         write_newer(fleet.gc, later)
         site.await_that(lambda: problems(site) == {(later.name, "AGENT_TOO_OLD")}, "the policy is reported")
         artifact = fleet.assign(after, f"satellite/{name}")

@@ -59,7 +59,8 @@ class Load:
                 await self._write_one(stub, f"load-{writer}-{number}")
 
     async def _write_one(self, stub: FleetServiceStub, name: str) -> None:
-        spec = resource.PolicySpec(images=[f"nowhere/{name}"])
+        nobody = resource.Authority(name="nobody", static_verdict=resource.StaticVerdict())
+        spec = resource.PolicySpec(images=[f"nowhere/{name}"], authorities=[nobody])
         policy = pb.Policy(name=name, spec=spec, scopes=[f"satellite/{SITE}"])
         request = pb.CreatePolicyRequest(policy=policy, request_id=name)
         deadline = time.monotonic() + LONGEST_S

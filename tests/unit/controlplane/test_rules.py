@@ -23,7 +23,9 @@ from controlplane.domain.entities import (
     Policy,
     Role,
     Satellite,
+    Signed,
     Source,
+    TrustRoot,
 )
 from controlplane.domain.lifecycle import DUPLICATE_SHOWN, Standing, Verb, is_duplicate, next_standing, observe
 from controlplane.domain.rules import check_prefix, decide
@@ -31,11 +33,13 @@ from controlplane.domain.sessions import REMEMBERED_BOOTS, Held, take_over
 from controlplane.domain.specs import (
     ArtifactSpec,
     Platform,
+    ResourceKind,
     SourceSpec,
 )
 from controlplane.domain.state import difference, sort_key, split_scope
 from fleet.errors import FleetError
-from fleet.policy import Authority, BlockSpec, KeySet, PolicySpec
+from fleet.policy import Authority, BlockSpec, KeySet, PolicySpec, TrustRootSpec
+from tests.contract.store.words import shut
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 D = "sha256:" + "d" * 64
@@ -164,13 +168,17 @@ def test_what_is_no_scope_is_refused(scope: str) -> None:
         (Source("s", SourceSpec("h", mirrors=("http://x",))), "ADDRESS_MALFORMED"),
         (Source("s", SourceSpec("h", local_prefix="Not")), "REPOSITORY_MALFORMED"),
         (Source("s", SourceSpec("h", ca_pem="no")), "CA_MALFORMED"),
-        (Policy("p", PolicySpec(authorities=(Authority("a", KeySet(("no key",))),))), "KEY_MALFORMED"),
+        (Policy("p", PolicySpec(("**",), (Authority("a", KeySet(("no key",))),))), "KEY_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "Bad", "1")), "REPOSITORY_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "a", "b d")), "TAG_MALFORMED"),
         (Artifact(ArtifactSpec("hub", "a", "1", priority=101)), "PRIORITY_OUT_OF_RANGE"),
         (Artifact(ArtifactSpec("hub", "a", "1", platforms=(Platform("", ""),))), "PLATFORM_MALFORMED"),
         (Artifact(ArtifactSpec("", ""), "nonsense"), "ARTIFACT_MALFORMED"),
-        (Policy("p", PolicySpec(authorities=(Authority("a"), Authority("a")))), "AUTHORITY_MALFORMED"),
+        (Policy("p", PolicySpec(("**",), (Authority("a"), Authority("a")))), "AUTHORITY_MALFORMED"),
+        (Policy("P", shut()), "NAME_MALFORMED"),
+        (Policy("p", shut(), ("nowhere",)), "SCOPE_MALFORMED"),
+        (TrustRoot("t", TrustRootSpec()), "TRUST_ROOT_EMPTY"),
+        (Signed(ResourceKind.POLICY, b"", ()), "SIGNATURES_MALFORMED"),
         (Block("b", BlockSpec(digests=("md5:1",))), "DIGEST_MALFORMED"),
         (Block("b", BlockSpec(signers=("zz",))), "SIGNER_MALFORMED"),
         (Membership("s", "g", "apply/"), "OWNER_MALFORMED"),
@@ -187,7 +195,9 @@ def test_what_can_never_be_right_is_refused(entity: Entity, reason: str) -> None
 def test_a_command_is_brought_to_one_form() -> None:
     written = check_command(Upsert(Artifact(ArtifactSpec("", ""), f"hub/a/b:1@{D}")))
     assert written == Upsert(Artifact(ArtifactSpec("hub", "a/b", "1", D), "hub/a/b:1"))
-    assert check_command(Upsert(Policy("p", PolicySpec()))) == Upsert(Policy("p", PolicySpec(), ("fleet",)))
+    assert check_command(Upsert(Policy("p", shut()))) == Upsert(Policy("p", shut(), ("fleet",)))
+    shown = Policy("p", shut(), ("group/b", "fleet", "group/b"), "e", serial=7, signed_by=(b"k",))
+    assert check_command(Upsert(shown)) == Upsert(Policy("p", shut(), ("fleet", "group/b"), "e"))
     assert check_command(Upsert(Membership("s", "g"))) == Upsert(Membership("s", "g", "operator"))
     assert check_command(DeletePair(Assignment(f"hub/a:1@{D}", "fleet"))) == DeletePair(Assignment("hub/a:1", "fleet"))
     secret = Source("s", SourceSpec("h", needs_credential=True), has_credential=True)
@@ -197,6 +207,12 @@ def test_a_command_is_brought_to_one_form() -> None:
 def test_a_pair_is_not_deleted_by_one_name() -> None:
     with pytest.raises(FleetError) as caught:
         check_command(Delete(EntityKind.MEMBERSHIP, "s1"))
+    assert reason_of(caught) == "DELETION_MALFORMED"
+
+
+def test_a_signer_set_is_never_deleted() -> None:
+    with pytest.raises(FleetError) as caught:
+        check_command(Delete(EntityKind.SIGNER_SET, "1"))
     assert reason_of(caught) == "DELETION_MALFORMED"
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fleet.policy_wire import write_policy
 from fleet.v1 import fleet_pb2, state_pb2
 from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.contract.store.words import shut
 from tests.rig.ground_control import GroundControl, Member
 from tests.rig.postgres import running_postgres
 from tests.wire.controlplane.site import SatelliteStream
@@ -36,7 +38,8 @@ async def test_changes_and_revocations_reach_the_streams_of_every_worker(gc: Gro
         waiting = [tasks.create_task(until_revoked(site)) for site in sites]
         async with admin.fleet() as fleet:
             await until_online(fleet, SITES)
-            await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=fleet_pb2.Policy(name="base")))
+            policy = fleet_pb2.Policy(name="base", spec=write_policy(shut()))
+            await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=policy))
             for number in range(SITES):
                 await fleet.RevokeSatellite(fleet_pb2.RevokeSatelliteRequest(name=f"kiosk-{number}"))
     assert all(task.result() == state_pb2.GOODBYE_REASON_REVOKED for task in waiting)

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError
+from fleet.policy_wire import write_policy
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.contract.store.words import shut
 from tests.rig.ground_control import GroundControl, Member, join
 from tests.wire.controlplane.site import SatelliteStream, held_after
 
@@ -64,7 +66,8 @@ async def test_killed_and_restarted_it_sends_a_satellite_nothing_that_it_holds(t
         admin = await gc.join_operator()
         site = await gc.join_satellite(admin, "kiosk-1")
         async with admin.fleet() as fleet:
-            await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=fleet_pb2.Policy(name="base")))
+            policy = fleet_pb2.Policy(name="base", spec=write_policy(shut()))
+            await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=policy))
         async with site.channel() as channel:
             await AttestationServiceStub(channel).Attest(attestation_pb2.AttestRequest(boot_id=boot_id))
             stream = SatelliteStream(StateServiceStub(channel))

@@ -13,9 +13,9 @@ from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Group, Membership, Policy
 from fleet.digests import scope_digest, state_digest
-from fleet.policy import PolicySpec
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
+from tests.contract.store.words import shut
 from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually
 from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, held_after, refusal, satellite_id
 
@@ -23,7 +23,7 @@ UPDATE = list[state_pb2.StreamStateResponse]
 
 
 def a_policy(name: str, *images: str) -> Upsert:
-    return Upsert(Policy(name, PolicySpec(images=images)))
+    return Upsert(Policy(name, shut(*images)))
 
 
 def delta_of(update: UPDATE, scope: str) -> state_pb2.Delta:
