@@ -1,13 +1,12 @@
 """One worker process: both listeners over one store, on uvloop. Run by the supervisor.
 
-python -m controlplane.worker      settings from the environment
+python -m controlplane.worker NAME      settings from the environment
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,10 +18,11 @@ import uvloop
 
 from certs.registrar import Registrar
 from certs.signing import SigningClient
+from controlplane.adapters.meter_socket import telling
 from controlplane.bootstrap import Opened, open_fleet
-from controlplane.children import READY_VARIABLE
+from controlplane.children import announcer
 from controlplane.config import Settings, load_settings
-from controlplane.home import challenge_secret
+from controlplane.home import challenge_secret, meter_socket
 from controlplane.rpc.credentials import ServerIdentity
 from controlplane.rpc.fleet_service import Invitation
 from controlplane.rpc.server import BootstrapListener, FleetListener, Pace
@@ -42,7 +42,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def work(settings: Settings, *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def work(settings: Settings, name: str, *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve until `stop` is set, then drain.
 
     Raises:
@@ -51,6 +51,8 @@ async def work(settings: Settings, *, stop: asyncio.Event, ready: Callable[[], N
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_fleet(settings))
+        if settings.metrics:
+            await stack.enter_async_context(telling(opened.fleet.meter, meter_socket(settings, name)))
         source = await stack.enter_async_context(WorkloadSource(settings.workload_socket))
         await source.ready(within=FIRST_SVID)
         await serve(settings, opened, source, stop=stop, ready=ready)
@@ -124,32 +126,21 @@ async def _tune_collector() -> None:
     gc.freeze()
 
 
-def _announcer() -> Callable[[], None]:
-    descriptor = os.environ.pop(READY_VARIABLE, "")
-
-    def announce() -> None:
-        if descriptor:
-            with os.fdopen(int(descriptor), "wb") as pipe:
-                pipe.write(b"ready\n")
-
-    return announce
-
-
-async def _main(settings: Settings, ready: Callable[[], None]) -> None:
+async def _main(settings: Settings, name: str, ready: Callable[[], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await work(settings, stop=stop, ready=ready)
+    await work(settings, name, stop=stop, ready=ready)
 
 
-def main() -> int:
-    """Run one worker: the answer is the exit code."""
+def main(name: str) -> int:
+    """Run one worker, whose name tells its numbers apart from others': the answer is the exit code."""
     try:
         settings = load_settings()
         configure_logging(program="ground-control-worker", level=settings.log_level)
         if not sys.stdin.isatty():
             sys.stdin.read()  # the supervisor closes it when the database is up to date
-        uvloop.run(_main(settings, _announcer()))
+        uvloop.run(_main(settings, name, announcer()))
     except FleetError as error:
         _log.error("worker.failed", reason=error.reason, text=error.public, detail=error.detail)
         return 1
@@ -157,4 +148,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

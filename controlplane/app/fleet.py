@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from certs.registrar import hash_secret
 from controlplane.app.housekeeping import keep_alive
+from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
 from controlplane.app.resolution import pin_digests
@@ -54,8 +55,10 @@ class Fleet(FleetReading):
         feed: ChangeFeed,
         trust_domain: str,
         clock: Callable[[], datetime] = _now,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__(store, clock)
+        self.meter = meter or Meter()
         self._resolver = resolver
         self._sealer = sealer
         self.feed = feed

@@ -26,6 +26,7 @@ from controlplane.rpc.health_service import HealthService
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.state_service import StateService
 from controlplane.rpc.stream import StreamParts
+from controlplane.rpc.stream_meter import StreamMeter
 from controlplane.rpc.watch import Watcher
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2_grpc, fleet_pb2_grpc
@@ -87,7 +88,8 @@ class FleetListener:
         )
         self._consultant = Consultant(fleet)
         self._reports = Reports(fleet)
-        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), now))
+        meter = StreamMeter(fleet.meter, self.board)
+        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), meter, now))
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Labels
 from controlplane.domain import session as table
 from controlplane.domain.entities import Lifecycle
 from controlplane.domain.session import Ended
@@ -29,6 +30,7 @@ from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
 from controlplane.rpc.reports import Reports
+from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
@@ -59,6 +61,7 @@ class StreamParts:
     reports: Reports
     consultant: Consultant
     shared: SharedParts
+    meter: StreamMeter
     now: Callable[[], datetime]
 
 
@@ -185,7 +188,7 @@ class _Pump:
             case table.Consult():
                 return await self._patiently(lambda: self._consult(effect))
             case table.Ask(scopes):
-                await self._send(frames.inventory_request(scopes))
+                await self._send(frames.inventory_request(scopes), INVENTORY_REQUEST)
             case table.Update(position, steps):
                 await self._update(position, steps)
             case table.Record(report):
@@ -236,9 +239,10 @@ class _Pump:
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
         for last_step, step in ((step is steps[-1], step) for step in steps):
             bodies = await self._patiently(partial(self._bodies, step))
+            kind = kind_of(step)
             for index, body in enumerate(bodies):
                 complete = last_step and index == len(bodies) - 1
-                await self._send(body, position=position, complete=complete)
+                await self._send(body, kind, position=position, complete=complete)
 
     async def _bodies(self, step: table.Step) -> tuple[bytes, ...]:
         match step:
@@ -277,10 +281,13 @@ class _Pump:
         self.stream.end(Ended(why, text, retry_after))
         if why is Farewell.STORE_BEHIND:
             await self._parts.fleet.mark_behind(self.stream.session.satellite)
-        await self._send(frames.goodbye(why, text, retry_after))
+        await self._send(frames.goodbye(why, text, retry_after), GOODBYE)
 
-    async def _send(self, body: bytes, *, position: Position | None = None, complete: bool = False) -> None:
+    async def _send(
+        self, body: bytes, kind: Labels, *, position: Position | None = None, complete: bool = False
+    ) -> None:
         self._sequence += 1
         told = position or self._session.position
         head = frames.head(self._sequence, told, self._parts.now(), complete=complete)
         await self._context.write(head + body)
+        self._parts.meter.sent(kind)
