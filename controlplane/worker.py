@@ -116,7 +116,7 @@ def _bootstrap_listener(settings: Settings, opened: Opened, identity: ServerIden
         challenge_secret=secret,
         svid_life=settings.svid_ttl,
     )
-    return BootstrapListener(registrar, identity, challenge_secret=secret, now=_now)
+    return BootstrapListener(registrar, identity, challenge_secret=secret, now=_now, meter=opened.fleet.meter)
 
 
 async def _tune_collector() -> None:

@@ -16,6 +16,7 @@ from controlplane.adapters.sql.engine import Database, database_url, make_engine
 from controlplane.adapters.sql.store import SqlStore
 from controlplane.adapters.tags import OrasTagResolver
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Meter
 from controlplane.app.ports import TagResolver
 
 SEALING_KEY = "source-credentials.key"
@@ -56,13 +57,14 @@ async def open_fleet(
         clock: tells the time.
     """
     parsed = database_url(url)
-    database = Database(make_engine(parsed))
+    meter = Meter()
+    database = Database(make_engine(parsed), meter)
     store = SqlStore(database, trust_domain=trust_domain, worker=worker or secrets.token_hex(8))
     if database.is_sqlite:
-        feed = PolledFeed(store.position)
+        feed = PolledFeed(store.position, meter=meter)
     else:
         conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        feed = ListeningFeed(store.position, conninfo)
+        feed = ListeningFeed(store.position, conninfo, meter=meter)
     store.on_change = feed.publish
     fleet = Fleet(
         store,
@@ -71,6 +73,7 @@ async def open_fleet(
         feed=feed,
         trust_domain=trust_domain,
         clock=clock,
+        meter=meter,
     )
     try:
         yield Opened(fleet, Enrollment(database))

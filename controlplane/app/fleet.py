@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from certs.registrar import hash_secret
+from controlplane.app.catalog import LIFECYCLE
 from controlplane.app.housekeeping import keep_alive
 from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
@@ -59,6 +60,7 @@ class Fleet(FleetReading):
     ) -> None:
         super().__init__(store, clock)
         self.meter = meter or Meter()
+        self._decided = self.meter.counts(LIFECYCLE)
         self._resolver = resolver
         self._sealer = sealer
         self.feed = feed
@@ -95,7 +97,8 @@ class Fleet(FleetReading):
         if not dry_run and (first := await self._store.answered(context)):
             return first
         pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)
-        return await self._store.apply(context, pinned, dry_run=dry_run)
+        # Resolving tags may have taken seconds; the log says when a change was written.
+        return await self._store.apply(replace(context, at=self._clock()), pinned, dry_run=dry_run)
 
     async def approve(
         self, actor: str, name: str, *, reason: str = "", request_id: str = ""
@@ -120,6 +123,7 @@ class Fleet(FleetReading):
     ) -> tuple[Satellite, Position]:
         context = self._context(actor, reason, request_id, verb.value, name)
         position = await self._store.change_lifecycle(context, name, verb)
+        self._decided[verb.value,] += 1
         return await self.get_satellite(name), position
 
     async def mint_token(

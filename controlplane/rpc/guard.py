@@ -19,9 +19,11 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from controlplane.app.meter import Meter
 from controlplane.rpc.authorization import Listener, Rule, check_objects, check_party, rule_for
 from controlplane.rpc.caller import Caller, bind_caller
 from controlplane.rpc.errors import Context, abort, internal
+from controlplane.rpc.rpc_meter import RpcMeter
 from fleet.errors import FleetError, malformed
 from fleet.rpc_errors import CODES
 
@@ -42,6 +44,8 @@ class _Account:
 
     method: str
     started: float
+    once: bool = False
+    """It answers once: how long it takes says something."""
     code: str = "OK"
     reason: str = ""
     received_bytes: int = 0
@@ -50,9 +54,10 @@ class _Account:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps each handler of one listener."""
 
-    def __init__(self, listener: Listener, identify: Identify) -> None:
+    def __init__(self, listener: Listener, identify: Identify, meter: Meter) -> None:
         self._listener = listener
         self._identify = identify
+        self._meter = RpcMeter(meter)
 
     async def intercept_service(
         self,
@@ -63,7 +68,7 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
-        return _wrapped(_Guarded(self._listener, self._identify, handler, handler_call_details.method))
+        return _wrapped(_Guarded(self._listener, self._identify, self._meter, handler, handler_call_details.method))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class _Guarded:
 
     listener: Listener
     identify: Identify
+    meter: RpcMeter
     handler: Any
     method: str
 
@@ -110,7 +116,7 @@ class _Guarded:
     async def _account_for(
         self, context: Context, serve: Callable[[Rule, Caller, _Account], Awaitable[object]]
     ) -> object:
-        account = _Account(self.method, time.monotonic())
+        account = _Account(self.method, time.monotonic(), once=not self.handler.response_streaming)
         structlog.contextvars.clear_contextvars()
         try:
             rule = rule_for(self.listener, self.method)
@@ -132,7 +138,7 @@ class _Guarded:
             account.code = "CANCELLED"
             raise
         finally:
-            self._write_line(account)
+            self._end(account)
 
     async def _refuse(self, context: Context, account: _Account, error: FleetError) -> NoReturn:
         account.code, account.reason = CODES[error.kind].name, error.reason
@@ -153,7 +159,12 @@ class _Guarded:
         except DecodeError as error:
             raise malformed("MESSAGE_MALFORMED", "not a message of this call", detail=str(error)) from error
 
-    def _write_line(self, account: _Account) -> None:
+    def _end(self, account: _Account) -> None:
+        took_s = time.monotonic() - account.started
+        self.meter.ended(account.method, account.code, account.reason, took_s if account.once else None)
+        self._write_line(account, took_s)
+
+    def _write_line(self, account: _Account, took_s: float) -> None:
         quiet = account.method.startswith(_QUIET) and account.code == "OK"
         write = _log.debug if quiet else _log.info
         write(
@@ -163,7 +174,7 @@ class _Guarded:
             code=account.code,
             reason=account.reason,
             received_bytes=account.received_bytes,
-            duration_ms=round((time.monotonic() - account.started) * 1000, 2),
+            duration_ms=round(took_s * 1000, 2),
         )
 
 

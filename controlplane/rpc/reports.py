@@ -38,6 +38,9 @@ class Reports:
         self._waiting: dict[SessionKey, Report] = {}
         self._stirred = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     async def record(self, session: SessionKey, report: Report) -> None:
         """Write a report now: what was put off before it comes too late then, and is left out by the store."""
         await self._fleet.record_report(session.satellite, session.boot_id, session.number, report)

@@ -88,10 +88,12 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
         await pump.take(Ended(Farewell.SUPERSEDED, error.text))
         return
     parts.board.add(pump.stream)
+    parts.meter.opened()
     try:
         await pump.run(subscribed, requests)
     finally:
         parts.board.remove(pump.stream)
+        parts.meter.ended(pump.stream.ended)
         # Shielded, so that a cut stream is known to be closed before its lease runs out.
         await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))
 
@@ -120,6 +122,8 @@ class _Pump:
         self._inbox: asyncio.Queue[table.Event | None] = asyncio.Queue(INBOX)
         self._sequence = 0
         self._told: Report | None = None
+        self._due: datetime | None = None
+        """When the change was written that is being looked at."""
 
     async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
         """Pump until the session is closed or the satellite is gone."""
@@ -151,6 +155,7 @@ class _Pump:
                 return self._inbox.get_nowait()
             if self.stream.changed:
                 self.stream.changed = False
+                self._due, self.stream.changed_at = self.stream.changed_at, None
                 return table.Changed()
             self.stream.stirred.clear()
             await self.stream.stirred.wait()
@@ -243,6 +248,9 @@ class _Pump:
             for index, body in enumerate(bodies):
                 complete = last_step and index == len(bodies) - 1
                 await self._send(body, kind, position=position, complete=complete)
+        if self._due is not None:
+            self._parts.meter.delivered(self._parts.now() - self._due)
+            self._due = None
 
     async def _bodies(self, step: table.Step) -> tuple[bytes, ...]:
         match step:
@@ -260,9 +268,11 @@ class _Pump:
         self, binding: Binding, from_digest: bytes | None, staged: table.Staged | None
     ) -> tuple[bytes, ...]:
         async def make() -> tuple[bytes, ...]:
+            self._parts.meter.made()
             delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
             return frames.delta_parts(binding, from_digest, delta, offset=frames.resume_at(staged, delta))
 
+        self._parts.meter.needed()
         if staged is not None:
             return await make()
         step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
@@ -272,8 +282,10 @@ class _Pump:
         if not isinstance(report, Report):
             return
         if only_progressed(self._told, report):
+            self._parts.meter.reported(at_once=False)
             self._parts.reports.put_off(self.stream.session, report)
             return
+        self._parts.meter.reported(at_once=True)
         await self._parts.reports.record(self.stream.session, report)
         self._told = report
 
@@ -288,6 +300,6 @@ class _Pump:
     ) -> None:
         self._sequence += 1
         told = position or self._session.position
-        head = frames.head(self._sequence, told, self._parts.now(), complete=complete)
-        await self._context.write(head + body)
-        self._parts.meter.sent(kind)
+        message = frames.head(self._sequence, told, self._parts.now(), complete=complete) + body
+        await self._context.write(message)
+        self._parts.meter.sent(kind, len(message))

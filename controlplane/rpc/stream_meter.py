@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from controlplane.app.catalog import MESSAGES, STREAMS
+from datetime import timedelta
+
+from controlplane.app.catalog import (
+    DELIVERY,
+    DELTA_REQUESTS,
+    DELTAS_MADE,
+    MESSAGE_BYTES,
+    MESSAGES,
+    REPORTS,
+    REPORTS_WAITING,
+    STREAMS,
+    STREAMS_ENDED,
+    STREAMS_OPENED,
+)
 from controlplane.app.meter import Labels, Meter
 from controlplane.domain import session as table
 from controlplane.rpc.board import Board
+from controlplane.rpc.reports import Reports
 
 UNCHANGED: Labels = ("unchanged",)
 BINDINGS: Labels = ("bindings",)
@@ -19,13 +33,42 @@ GOODBYE: Labels = ("goodbye",)
 class StreamMeter:
     """The counters that all streams of a process share."""
 
-    def __init__(self, meter: Meter, board: Board) -> None:
+    def __init__(self, meter: Meter, board: Board, reports: Reports) -> None:
         meter.watch(STREAMS, lambda: len(board))
-        self._messages = meter.counts(MESSAGES)
+        meter.watch(REPORTS_WAITING, lambda: len(reports))
+        self._opened, self._ended, self._reports = map(meter.counts, (STREAMS_OPENED, STREAMS_ENDED, REPORTS))
+        self._messages, self._bytes = meter.counts(MESSAGES), meter.counts(MESSAGE_BYTES)
+        self._needed, self._made = meter.counts(DELTA_REQUESTS), meter.counts(DELTAS_MADE)
+        self._delivery = meter.histogram(DELIVERY)
 
-    def sent(self, kind: Labels) -> None:
+    def opened(self) -> None:
+        """Count a stream that counts as its satellite's."""
+        self._opened[()] += 1
+
+    def ended(self, ended: table.Ended | None) -> None:
+        """Count the end of one; None where nothing on this side ended it."""
+        self._ended[ended.why.name.lower() if ended else "left",] += 1
+
+    def sent(self, kind: Labels, size_bytes: int) -> None:
         """Count a message that was handed to gRPC."""
         self._messages[kind] += 1
+        self._bytes[kind] += size_bytes
+
+    def delivered(self, after: timedelta) -> None:
+        """Count a change that is on its way to one satellite; another host's clock may run ahead of ours."""
+        self._delivery.observe(max(after.total_seconds(), 0.0))
+
+    def needed(self) -> None:
+        """Count a delta that a stream needs."""
+        self._needed[()] += 1
+
+    def made(self) -> None:
+        """Count one that nobody had made before."""
+        self._made[()] += 1
+
+    def reported(self, *, at_once: bool) -> None:
+        """Count a report."""
+        self._reports["at_once" if at_once else "in_turn",] += 1
 
 
 def kind_of(step: table.Step) -> Labels:
