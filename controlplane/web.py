@@ -11,20 +11,23 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 import uvicorn
 import uvloop
 
 from controlplane.adapters.meter_socket import ask
-from controlplane.app.catalog import OWN, WORKER_UP, WORKERS
-from controlplane.app.meter import Sample
+from controlplane.adapters.processes import read_processes
+from controlplane.adapters.sql.census import read_census
+from controlplane.adapters.sql.engine import Database, database_url, make_engine
+from controlplane.app.census import Census
 from controlplane.children import announcer
 from controlplane.config import Settings, load_settings
 from controlplane.home import meter_socket
 from controlplane.http.app import Pages
-from controlplane.http.exposition import write_own, write_workers
+from controlplane.http.collection import Collection, FleetNumbers
 from fleet.errors import FleetError
 from fleet.log import configure_logging
 
@@ -40,41 +43,32 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Collection:
-    """Everything that there is to tell, gathered when somebody asks."""
-
-    def __init__(self, settings: Settings, workers: Sequence[str]) -> None:
-        self._sockets = {worker: meter_socket(settings, worker) for worker in workers}
-
-    async def metrics(self) -> list[Any]:
-        """Ask every worker at once."""
-        answers = dict(zip(self._sockets, await asyncio.gather(*map(ask, self._sockets.values())), strict=True))
-        told = {worker: samples for worker, samples in answers.items() if samples is not None}
-        up = [Sample(WORKER_UP.name, (worker,), float(worker in told)) for worker in answers]
-        return [*write_own(OWN, up), *write_workers(WORKERS, told)]
-
-    async def is_ready(self) -> bool:
-        """Say whether any worker answers."""
-        answers = await asyncio.gather(*map(ask, self._sockets.values()))
-        return any(samples is not None for samples in answers)
-
-
 async def serve(settings: Settings, workers: Sequence[str]) -> None:
     """Answer until told to stop."""
-    collection = Collection(settings, workers)
-    pages = Pages(collection.metrics, collection.is_ready)
+    database = Database(make_engine(database_url(settings.database)))
+
+    async def census() -> Census:
+        return await database.read(lambda session: read_census(session, datetime.now(UTC)))
+
+    asks = {worker: partial(ask, meter_socket(settings, worker)) for worker in workers}
+    collection = Collection(asks, read_processes, FleetNumbers(census))
+    try:
+        await _answer(settings.metrics, Pages(collection.metrics, collection.is_ready))
+    finally:
+        database.close()
+
+
+async def _answer(address: str, pages: Pages) -> None:
     server = _Server(
-        uvicorn.Config(
-            pages, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
-        )
+        uvicorn.Config(pages, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
     )
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with _listening(settings.metrics) as listener:
+    with _listening(address) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         announcer()()
-        _log.info("web.started", listen=settings.metrics)
+        _log.info("web.started", listen=address)
         await stop.wait()
         server.should_exit = True
         await serving

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -51,15 +51,19 @@ async def work(settings: Settings, name: str, *, stop: asyncio.Event, ready: Cal
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_fleet(settings))
-        if settings.metrics:
-            await stack.enter_async_context(telling(opened.fleet.meter, meter_socket(settings, name)))
         source = await stack.enter_async_context(WorkloadSource(settings.workload_socket))
         await source.ready(within=FIRST_SVID)
-        await serve(settings, opened, source, stop=stop, ready=ready)
+
+        async def served() -> None:
+            if settings.metrics:
+                await stack.enter_async_context(telling(opened.fleet.meter, meter_socket(settings, name)))
+            ready()
+
+        await serve(settings, opened, source, stop=stop, ready=served)
 
 
 async def serve(
-    settings: Settings, opened: Opened, source: SvidSource, *, stop: asyncio.Event, ready: Callable[[], None]
+    settings: Settings, opened: Opened, source: SvidSource, *, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]
 ) -> None:
     """Serve a fleet with an identity until `stop` is set, then drain."""
     identity = ServerIdentity(source, expected=str(settings.ground_control), trust_domain=settings.trust_domain)
@@ -77,7 +81,7 @@ async def serve(
             if bootstrap is not None:
                 await bootstrap.start(settings.bootstrap_listen)
             _log.info("worker.started", listen=settings.listen)
-            ready()
+            await ready()
             await stop.wait()
             _log.info("worker.draining", streams=len(fleet.board))
             await fleet.stop(settings.drain)

@@ -60,7 +60,7 @@ async def ask(path: Path) -> list[Sample] | None:
                 return _read(await reader.read(MOST_BYTES))
             finally:
                 writer.close()
-    except (OSError, ValueError, TimeoutError):
+    except (OSError, ValueError, TypeError, TimeoutError):
         return None
 
 

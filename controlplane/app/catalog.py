@@ -135,8 +135,65 @@ WORKERS = (
     *(TRANSACTIONS, DATABASE_WAITS, DATABASE_ERRORS, DATABASE_RETRIES, SVIDS, LIFECYCLE),
 )
 
-# What the process knows by itself that answers ------------------------------------------------------------------------
+# What the process that answers knows by itself ------------------------------------------------------------------------
 
 WORKER_UP = Family("worker_up", Kind.GAUGE, "1 while a worker tells its numbers, 0 while it does not.", ("worker",))
+DATABASE_UP = Family(
+    "database_up", Kind.GAUGE, "1 while the database answers; without it nothing is told of the fleet."
+)
+BUILD_INFO = Family("build_info", Kind.GAUGE, "Always 1: what is running.", ("version", "python"))
+PROCESS_RSS = Family("process_resident_memory_bytes", Kind.GAUGE, "Memory of a process of ours.", ("process",))
+PROCESS_CPU = Family("process_cpu_seconds", Kind.COUNTER, "Time of a core that a process of ours took.", ("process",))
+PROCESS_FDS = Family(
+    "process_open_fds", Kind.GAUGE, "Files and connections that a process of ours has open.", ("process",)
+)
+PROCESS_MAX_FDS = Family("process_max_fds", Kind.GAUGE, "How many it may have: a stream takes one.", ("process",))
+PROCESS_START = Family(
+    "process_start_time_seconds",
+    Kind.GAUGE,
+    "When a process of ours was started, since 1970: a rise is a restart.",
+    ("process",),
+)
 
-OWN = (WORKER_UP,)
+# The fleet, out of the database: the same from every Ground Control that shares it ------------------------------------
+
+FLEET_SATELLITES = Family("fleet_satellites", Kind.GAUGE, "Satellites by lifecycle.", ("lifecycle",))
+FLEET_BEHIND = Family(
+    "fleet_satellites_behind",
+    Kind.GAUGE,
+    "Satellites that do not enforce yet what they should hold.",
+    ("lifecycle",),
+)
+FLEET_BEHIND_OLDEST = Family(
+    "fleet_behind_oldest_seconds",
+    Kind.GAUGE,
+    "For how long the satellite has not moved that has been behind for longest; 0 where none is.",
+    ("lifecycle",),
+)
+FLEET_BEHIND_WORST = Family(
+    "fleet_behind_worst_seconds",
+    Kind.GAUGE,
+    "The same for each of the ten online satellites that have been behind for longest.",
+    ("satellite",),
+)
+FLEET_EXCEPTIONS = Family(
+    "fleet_satellites_with_exceptions",
+    Kind.GAUGE,
+    "Approved satellites where an artifact was refused or has failed.",
+)
+FLEET_ARTIFACTS = Family(
+    "fleet_artifacts",
+    Kind.GAUGE,
+    "Artifacts at approved satellites, each counted at each of them, by what became of it.",
+    ("state",),
+)
+FLEET_REVISION = Family("fleet_log_revision", Kind.GAUGE, "The log's end in the database.")
+FLEET_EPOCH = Family("fleet_log_epoch", Kind.GAUGE, "The epoch there; a rise is a recovery.")
+FLEET_TOOK = Family("fleet_reading_seconds", Kind.GAUGE, "How long the database took to tell all this.")
+FLEET_AT = Family("fleet_reading_timestamp_seconds", Kind.GAUGE, "When it did, since 1970.")
+
+OWN = (
+    *(WORKER_UP, DATABASE_UP, BUILD_INFO, PROCESS_RSS, PROCESS_CPU, PROCESS_FDS, PROCESS_MAX_FDS, PROCESS_START),
+    *(FLEET_SATELLITES, FLEET_BEHIND, FLEET_BEHIND_OLDEST, FLEET_BEHIND_WORST, FLEET_EXCEPTIONS, FLEET_ARTIFACTS),
+    *(FLEET_REVISION, FLEET_EPOCH, FLEET_TOOK, FLEET_AT),
+)

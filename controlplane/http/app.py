@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client.core import Metric
+
 from controlplane.http.exposition import render
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -35,7 +37,7 @@ class Pages:
         is_ready: says whether satellites are served.
     """
 
-    metrics: Callable[[], Awaitable[list[Any]]]
+    metrics: Callable[[], Awaitable[list[Metric]]]
     is_ready: Callable[[], Awaitable[bool]]
 
     async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Send) -> None:
