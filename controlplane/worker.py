@@ -19,6 +19,7 @@ import uvloop
 from certs.registrar import Registrar
 from certs.signing import SigningClient
 from controlplane.adapters.meter_socket import telling
+from controlplane.app.tracing import Tracer
 from controlplane.bootstrap import Opened, open_fleet
 from controlplane.children import announcer
 from controlplane.config import Settings, load_settings
@@ -26,6 +27,7 @@ from controlplane.home import challenge_secret, meter_socket
 from controlplane.rpc.credentials import ServerIdentity
 from controlplane.rpc.fleet_service import Invitation
 from controlplane.rpc.server import BootstrapListener, FleetListener, Pace
+from controlplane.tracing import tracing
 from fleet.errors import FleetError
 from fleet.log import configure_logging
 from fleet.svid import SvidSource
@@ -42,7 +44,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def work(settings: Settings, name: str, *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def work(
+    settings: Settings, name: str, tracer: Tracer, *, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
     """Serve until `stop` is set, then drain.
 
     Raises:
@@ -50,7 +54,7 @@ async def work(settings: Settings, name: str, *, stop: asyncio.Event, ready: Cal
             `CHALLENGE_KEY_ABSENT`; others as `open_fleet`.
     """
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(open_fleet(settings))
+        opened = await stack.enter_async_context(open_fleet(settings, tracer))
         source = await stack.enter_async_context(WorkloadSource(settings.workload_socket))
         await source.ready(within=FIRST_SVID)
 
@@ -120,7 +124,14 @@ def _bootstrap_listener(settings: Settings, opened: Opened, identity: ServerIden
         challenge_secret=secret,
         svid_life=settings.svid_ttl,
     )
-    return BootstrapListener(registrar, identity, challenge_secret=secret, now=_now, meter=opened.fleet.meter)
+    return BootstrapListener(
+        registrar,
+        identity,
+        challenge_secret=secret,
+        now=_now,
+        meter=opened.fleet.meter,
+        tracer=opened.fleet.tracer,
+    )
 
 
 async def _tune_collector() -> None:
@@ -130,11 +141,11 @@ async def _tune_collector() -> None:
     gc.freeze()
 
 
-async def _main(settings: Settings, name: str, ready: Callable[[], None]) -> None:
+async def _main(settings: Settings, name: str, tracer: Tracer, ready: Callable[[], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await work(settings, name, stop=stop, ready=ready)
+    await work(settings, name, tracer, stop=stop, ready=ready)
 
 
 def main(name: str) -> int:
@@ -144,7 +155,8 @@ def main(name: str) -> int:
         configure_logging(program="ground-control-worker", level=settings.log_level)
         if not sys.stdin.isatty():
             sys.stdin.read()  # the supervisor closes it when the database is up to date
-        uvloop.run(_main(settings, name, announcer()))
+        with tracing(name) as tracer:
+            uvloop.run(_main(settings, name, tracer, announcer()))
     except FleetError as error:
         _log.error("worker.failed", reason=error.reason, text=error.public, detail=error.detail)
         return 1

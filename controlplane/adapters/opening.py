@@ -18,6 +18,7 @@ from controlplane.adapters.tags import OrasTagResolver
 from controlplane.app.fleet import Fleet
 from controlplane.app.meter import Meter
 from controlplane.app.ports import TagResolver
+from controlplane.app.tracing import Tracer
 
 SEALING_KEY = "source-credentials.key"
 
@@ -44,6 +45,7 @@ async def open_fleet(
     worker: str = "",
     resolver: TagResolver | None = None,
     clock: Callable[[], datetime] = _now,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the state of a migrated database (controlplane.adapters.sql.migrate); closes it again.
 
@@ -55,10 +57,11 @@ async def open_fleet(
         worker: this process's name, unique among those alive; one is made where it is empty.
         resolver: asks sources for tags; oras where it is None.
         clock: tells the time.
+        tracer: hears what is done; nobody does where it is None.
     """
     parsed = database_url(url)
     meter = Meter()
-    database = Database(make_engine(parsed), meter)
+    database = Database(make_engine(parsed), meter, tracer)
     store = SqlStore(database, trust_domain=trust_domain, worker=worker or secrets.token_hex(8))
     if database.is_sqlite:
         feed = PolledFeed(store.position, meter=meter)
@@ -74,6 +77,7 @@ async def open_fleet(
         trust_domain=trust_domain,
         clock=clock,
         meter=meter,
+        tracer=tracer,
     )
     try:
         yield Opened(fleet, Enrollment(database))

@@ -14,6 +14,7 @@ from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
 from controlplane.app.resolution import pin_digests
+from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.checks import check_command, check_reason, check_request_id
 from controlplane.domain.commands import MAX_COMMANDS, Applied, Command, EntityKind
 from controlplane.domain.content import content_hash
@@ -57,9 +58,11 @@ class Fleet(FleetReading):
         trust_domain: str,
         clock: Callable[[], datetime] = _now,
         meter: Meter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         super().__init__(store, clock)
         self.meter = meter or Meter()
+        self.tracer = tracer or NoTracer()
         self._decided = self.meter.counts(LIFECYCLE)
         self._resolver = resolver
         self._sealer = sealer
@@ -96,9 +99,13 @@ class Fleet(FleetReading):
         context = self._context(actor, reason, request_id, checked, dry_run)
         if not dry_run and (first := await self._store.answered(context)):
             return first
-        pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)
-        # Resolving tags may have taken seconds; the log says when a change was written.
-        return await self._store.apply(replace(context, at=self._clock()), pinned, dry_run=dry_run)
+        with self.tracer.span("changes.pin", changes=len(checked)):
+            pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)
+        with self.tracer.span("changes.apply", changes=len(checked), dry_run=dry_run) as span:
+            # Resolving tags may have taken seconds; the log says when a change was written.
+            applied = await self._store.apply(replace(context, at=self._clock()), pinned, dry_run=dry_run)
+            span.note(epoch=applied.position.epoch, revision=applied.position.revision)
+            return applied
 
     async def approve(
         self, actor: str, name: str, *, reason: str = "", request_id: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,8 +20,9 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from controlplane.app.meter import Meter
+from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.rpc.authorization import Listener, Rule, check_objects, check_party, rule_for
-from controlplane.rpc.caller import Caller, bind_caller
+from controlplane.rpc.caller import Caller, Party, bind_caller
 from controlplane.rpc.errors import Context, abort, internal
 from controlplane.rpc.rpc_meter import RpcMeter
 from fleet.errors import FleetError, malformed
@@ -32,6 +33,8 @@ _log = structlog.get_logger(__name__)
 MAX_SATELLITE_BYTES = 64 * 1024
 """A satellite's message; larger ones are a defect or an attack."""
 MAX_OPERATOR_BYTES = 4 * 1024 * 1024
+_TRACE = ("traceparent", "tracestate")
+"""W3C Trace Context."""
 _QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
 
 Identify = Callable[[Context], Awaitable[Caller]]
@@ -54,10 +57,11 @@ class _Account:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps each handler of one listener."""
 
-    def __init__(self, listener: Listener, identify: Identify, meter: Meter) -> None:
+    def __init__(self, listener: Listener, identify: Identify, meter: Meter, tracer: Tracer | None = None) -> None:
         self._listener = listener
         self._identify = identify
         self._meter = RpcMeter(meter)
+        self._tracer = tracer or NoTracer()
 
     async def intercept_service(
         self,
@@ -68,7 +72,8 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
-        return _wrapped(_Guarded(self._listener, self._identify, self._meter, handler, handler_call_details.method))
+        method = handler_call_details.method
+        return _wrapped(_Guarded(self._listener, self._identify, self._meter, self._tracer, handler, method))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class _Guarded:
     listener: Listener
     identify: Identify
     meter: RpcMeter
+    tracer: Tracer
     handler: Any
     method: str
 
@@ -124,7 +130,8 @@ class _Guarded:
             structlog.contextvars.bind_contextvars(caller=caller.spiffe_id, party=caller.party.value)
             bind_caller(caller)
             check_party(rule, caller)
-            return await serve(rule, caller, account)
+            with self.tracer.call(account.method.lstrip("/"), _parent(caller, context), caller=caller.spiffe_id):
+                return await serve(rule, caller, account)
         except grpc.aio.AbortError:
             account.code = str(context.code())
             raise
@@ -176,6 +183,14 @@ class _Guarded:
             received_bytes=account.received_bytes,
             duration_ms=round(took_s * 1000, 2),
         )
+
+
+def _parent(caller: Caller, context: Context) -> Mapping[str, str]:
+    """Take over an operator's trace; what a satellite sends is not believed."""
+    if caller.party in {Party.ANYONE, Party.SATELLITE}:
+        return {}
+    sent = {str(key): value for key, value in context.invocation_metadata() or ()}
+    return {key: value for key in _TRACE if isinstance(value := sent.get(key), str)}
 
 
 async def _drive(handler: Callable[..., Any], request: object, context: Context) -> None:

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from certs.registrar import Registrar
 from controlplane.app.fleet import Fleet
 from controlplane.app.meter import Meter
+from controlplane.app.tracing import Tracer
 from controlplane.rpc.attestation_service import AttestService, BootstrapService
 from controlplane.rpc.authorization import Listener
 from controlplane.rpc.board import Board
@@ -80,7 +81,7 @@ class FleetListener:
         self._identity = identity
         self._health = health.aio.HealthServicer()
         self.server = grpc.aio.server(
-            interceptors=(Guard(Listener.FLEET, gate.identify, fleet.meter),), options=_OPTIONS
+            interceptors=(Guard(Listener.FLEET, gate.identify, fleet.meter, fleet.tracer),), options=_OPTIONS
         )
         watcher = Watcher(fleet, self.board, gate, now=now)
         attest = AttestService(
@@ -91,7 +92,7 @@ class FleetListener:
             now=now,
         )
         self._consultant = Consultant(fleet)
-        self._reports = Reports(fleet)
+        self._reports = Reports(fleet, fleet.tracer)
         meter = StreamMeter(fleet.meter, self.board, self._reports)
         self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)
         state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), meter, now))
@@ -142,11 +143,12 @@ class BootstrapListener:
         challenge_secret: bytes,
         now: Callable[[], datetime],
         meter: Meter,
+        tracer: Tracer | None = None,
     ) -> None:
         self._identity = identity
         self._handshake = handshake_counter(meter, Listener.BOOTSTRAP.value)
         self.server = grpc.aio.server(
-            interceptors=(Guard(Listener.BOOTSTRAP, identify_anyone, meter),), options=_OPTIONS
+            interceptors=(Guard(Listener.BOOTSTRAP, identify_anyone, meter, tracer),), options=_OPTIONS
         )
         service = BootstrapService(registrar, challenge_secret=challenge_secret, now=now, meter=meter)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(service, self.server)

@@ -30,7 +30,7 @@ from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
 from controlplane.rpc.reports import Reports
-from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of
+from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
@@ -90,7 +90,11 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
     parts.board.add(pump.stream)
     parts.meter.opened()
     try:
-        await pump.run(subscribed, requests)
+        with parts.fleet.tracer.span("stream", satellite=key.satellite, session=key.number) as span:
+            try:
+                await pump.run(subscribed, requests)
+            finally:
+                span.note(goodbye=why_of(pump.stream.ended))
     finally:
         parts.board.remove(pump.stream)
         parts.meter.ended(pump.stream.ended)
@@ -219,6 +223,13 @@ class _Pump:
                     await self.stream.ending.wait()
 
     async def _consult(self, consult: table.Consult) -> table.Event:
+        with self._parts.fleet.tracer.span("stream.consult") as span:
+            event = await self._consulted(consult)
+            if isinstance(event, table.Consulted):
+                span.note(epoch=event.position.epoch, revision=event.position.revision, scopes=len(event.bindings))
+            return event
+
+    async def _consulted(self, consult: table.Consult) -> table.Event:
         desired = await self._parts.consultant.desired(self.stream.session.satellite)
         if desired.lifecycle is Lifecycle.REVOKED:
             return revocation()
@@ -242,12 +253,13 @@ class _Pump:
         return frozenset(unknown)
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
-        for last_step, step in ((step is steps[-1], step) for step in steps):
-            bodies = await self._patiently(partial(self._bodies, step))
-            kind = kind_of(step)
-            for index, body in enumerate(bodies):
-                complete = last_step and index == len(bodies) - 1
-                await self._send(body, kind, position=position, complete=complete)
+        with self._parts.fleet.tracer.span("stream.update", revision=position.revision, steps=len(steps)):
+            for last_step, step in ((step is steps[-1], step) for step in steps):
+                bodies = await self._patiently(partial(self._bodies, step))
+                kind = kind_of(step)
+                for index, body in enumerate(bodies):
+                    complete = last_step and index == len(bodies) - 1
+                    await self._send(body, kind, position=position, complete=complete)
         if self._due is not None:
             self._parts.meter.delivered(self._parts.now() - self._due)
             self._due = None
@@ -269,7 +281,11 @@ class _Pump:
     ) -> tuple[bytes, ...]:
         async def make() -> tuple[bytes, ...]:
             self._parts.meter.made()
-            delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+            with self._parts.fleet.tracer.span(
+                "delta.make", scope=binding.scope, generation=binding.generation
+            ) as span:
+                delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+                span.note(size_bytes=len(delta))
             return frames.delta_parts(binding, from_digest, delta, offset=frames.resume_at(staged, delta))
 
         self._parts.meter.needed()
@@ -286,7 +302,8 @@ class _Pump:
             self._parts.reports.put_off(self.stream.session, report)
             return
         self._parts.meter.reported(at_once=True)
-        await self._parts.reports.record(self.stream.session, report)
+        with self._parts.fleet.tracer.span("report.record", sequence=report.sequence):
+            await self._parts.reports.record(self.stream.session, report)
         self._told = report
 
     async def _close(self, why: Farewell, text: str, retry_after: timedelta | None) -> None:

@@ -46,8 +46,8 @@ class StreamMeter:
         self._opened[()] += 1
 
     def ended(self, ended: table.Ended | None) -> None:
-        """Count the end of one; None where nothing on this side ended it."""
-        self._ended[ended.why.name.lower() if ended else "left",] += 1
+        """Count the end of one."""
+        self._ended[why_of(ended),] += 1
 
     def sent(self, kind: Labels, size_bytes: int) -> None:
         """Count a message that was handed to gRPC."""
@@ -69,6 +69,11 @@ class StreamMeter:
     def reported(self, *, at_once: bool) -> None:
         """Count a report."""
         self._reports["at_once" if at_once else "in_turn",] += 1
+
+
+def why_of(ended: table.Ended | None) -> str:
+    """Say why a stream ended; None stands for one that nothing on this side ended."""
+    return ended.why.name.lower() if ended else "left"
 
 
 def kind_of(step: table.Step) -> Labels:

@@ -20,6 +20,7 @@ from sqlmodel import Session
 
 from controlplane.adapters.sql.database_meter import READ, WRITE, DatabaseMeter
 from controlplane.app.meter import Meter
+from controlplane.app.tracing import NoTracer, Tracer
 from fleet.errors import FleetError, Kind, malformed
 
 T = TypeVar("T")
@@ -123,8 +124,9 @@ class Database:
     SQLite has one writer thread. PostgreSQL's writers meet at the locked head row, where they touch the log.
     """
 
-    def __init__(self, engine: Engine, meter: Meter | None = None) -> None:
+    def __init__(self, engine: Engine, meter: Meter | None = None, tracer: Tracer | None = None) -> None:
         self._engine = engine
+        self.tracer = tracer or NoTracer()
         self._meter = DatabaseMeter(meter or Meter())
         self.is_sqlite = engine.dialect.name == "sqlite"
         snapshot: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -140,9 +142,10 @@ class Database:
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE`, and whatever the work raises.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self._waited, READ, time.perf_counter(), lambda: self._run(READ, self._reading, work)
-        )
+        with self.tracer.span("database.read", transaction=work.__qualname__):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, self._waited, READ, time.perf_counter(), lambda: self._run(READ, self._reading, work)
+            )
 
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run a transaction and commit it; it is finished even where the waiting task is cancelled.
@@ -150,9 +153,10 @@ class Database:
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writers, self._waited, WRITE, time.perf_counter(), lambda: self.transact(work)
-        )
+        with self.tracer.span("database.write", transaction=work.__qualname__):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._writers, self._waited, WRITE, time.perf_counter(), lambda: self.transact(work)
+            )
 
     def submit_write(self, work: Callable[[], None]) -> None:
         """Have a writer's thread run something that calls `transact`; nothing once the database is closed."""
