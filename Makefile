@@ -24,7 +24,7 @@ setup: $(READY) ## install the Python packages into .venv
 
 .PHONY: lock
 lock: $(READY) ## resolve pyproject.toml into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --extra otel pyproject.toml -o requirements.lock
 
 .PHONY: format
 format: $(READY) ## format the code

@@ -39,6 +39,18 @@ def dying_with_parent() -> Callable[[], None]:
     return prepare
 
 
+def announcer() -> Callable[[], None]:
+    """Make what a child calls once it serves; nothing happens where no supervisor listens."""
+    descriptor = os.environ.pop(READY_VARIABLE, "")
+
+    def announce() -> None:
+        if descriptor:
+            with os.fdopen(int(descriptor), "wb") as pipe:
+                pipe.write(b"ready\n")
+
+    return announce
+
+
 class Child:
     """One process of Ground Control.
 

@@ -78,6 +78,10 @@ def serve(
         str | None, _option("SPIRE's Workload API, unix:///path; then no authority is started.")
     ] = None,
     authority_dir: Annotated[Path | None, _option("Directory of a built-in authority that runs on its own.")] = None,
+    metrics: Annotated[
+        str | None, _option("Where metrics and health are read over HTTP, 127.0.0.1:9464. [nowhere]")
+    ] = None,
+    metrics_plaintext: Annotated[bool | None, _option("Let the metrics be read beyond loopback.")] = None,
     log_level: Annotated[str | None, _option("debug, info, warning or error. [info]")] = None,
 ) -> None:
     """Run Ground Control until it is told to stop.
@@ -100,6 +104,8 @@ def serve(
         svid_ttl=svid_ttl,
         spiffe_endpoint_socket=spiffe_endpoint_socket,
         authority_dir=authority_dir,
+        metrics=metrics,
+        metrics_plaintext=metrics_plaintext,
         log_level=log_level,
     )
 

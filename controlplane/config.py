@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     """Satellites spread their reconnects over this."""
     drain: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0), le=timedelta(minutes=5))
     """How long calls under way may take to end when the program is told to stop."""
+    metrics: Advertised = ""
+    """Where metrics, health and readiness are read over HTTP, `127.0.0.1:9464`. Empty: nowhere."""
+    metrics_plaintext: bool = False
+    """Whether `metrics` may lie beyond loopback, where whoever reaches it reads all of it, satellites' names too."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is worth a line."""
 

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from certs.private_file import check_socket_path, create_private, private_directory, read_private
 from controlplane.config import Settings
@@ -40,6 +41,11 @@ def challenge_secret(settings: Settings) -> bytes:
         text = "the key that signs challenges is missing or not of 32 bytes: remove the file to have it made anew"
         raise FleetError(Kind.PRECONDITION, "CHALLENGE_KEY_ABSENT", text, subject=str(path))
     return key
+
+
+def meter_socket(settings: Settings, worker: str) -> Path:
+    """Where a worker tells its numbers to the process that answers over HTTP."""
+    return settings.data_dir.absolute() / "metrics" / f"{worker}.sock"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Ground Control's parent process: it starts the others, keeps them alive, and never imports grpc.
 
     supervisor ─┬─ authority   python -m certs.authority      (the built-in one, unless it runs elsewhere)
-                └─ workers      python -m controlplane.worker  (one with SQLite; one port by SO_REUSEPORT)
+                ├─ workers      python -m controlplane.worker  (one with SQLite; one port by SO_REUSEPORT)
+                └─ web          python -m controlplane.web     (metrics and health over HTTP, where they are asked for)
 
 Children are executed, never forked from a process with threads. They die with this process, even by SIGKILL.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 
 import structlog
 
@@ -41,6 +43,7 @@ class Addresses:
     bootstrap_listen: str
     advertise: str
     bootstrap_advertise: str
+    metrics: str
 
 
 def workers_for(settings: Settings) -> int:
@@ -57,6 +60,25 @@ def workers_for(settings: Settings) -> int:
     return settings.workers or os.cpu_count() or 1
 
 
+def check_metrics(settings: Settings) -> None:
+    """See that metrics leave this host only where that was asked for.
+
+    Raises:
+        FleetError: MALFORMED `METRICS_EXPOSED`.
+    """
+    host = settings.metrics.rpartition(":")[0].strip("[]")
+    if settings.metrics and not settings.metrics_plaintext and not _is_loopback(host):
+        text = "metrics are readable by whoever reaches them: listen on loopback, or allow it by --metrics-plaintext"
+        raise FleetError(Kind.MALFORMED, "METRICS_EXPOSED", text, subject=f"--metrics {settings.metrics}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 async def supervise(settings: Settings, *, started: Callable[[Addresses], None]) -> int:
     """Run Ground Control until it is told to stop: the answer is the exit code.
 
@@ -65,16 +87,18 @@ async def supervise(settings: Settings, *, started: Callable[[Addresses], None])
         started: called once, when every listener answers.
 
     Raises:
-        FleetError: PRECONDITION `ALREADY_RUNNING`, `ADDRESS_IN_USE`; MALFORMED `SQLITE_ONE_WORKER`; UNAVAILABLE
-            `CHILD_FAILED` where a process cannot be started.
+        FleetError: PRECONDITION `ALREADY_RUNNING`, `ADDRESS_IN_USE`; MALFORMED `SQLITE_ONE_WORKER`,
+            `METRICS_EXPOSED`; UNAVAILABLE `CHILD_FAILED` where a process cannot be started.
     """
     count = workers_for(settings)
+    check_metrics(settings)
     make_home(settings)
     with sole_supervisor(settings), ExitStack() as ports:
         settings.ready_file.unlink(missing_ok=True)
         fleet_port = ports.enter_context(reserve(settings.listen))
         bootstrap_port = ports.enter_context(reserve(settings.bootstrap_listen))
-        addresses = _addresses(settings, fleet_port, bootstrap_port)
+        metrics_port = ports.enter_context(reserve(settings.metrics)) if settings.metrics else None
+        addresses = _addresses(settings, fleet_port, bootstrap_port, metrics_port)
         migrated = asyncio.Event()
         children = _children(settings, addresses, count, migrated)
         try:
@@ -83,12 +107,15 @@ async def supervise(settings: Settings, *, started: Callable[[Addresses], None])
             settings.ready_file.unlink(missing_ok=True)
 
 
-def _addresses(settings: Settings, fleet_port: Reserved, bootstrap_port: Reserved) -> Addresses:
+def _addresses(
+    settings: Settings, fleet_port: Reserved, bootstrap_port: Reserved, metrics_port: Reserved | None
+) -> Addresses:
     return Addresses(
         listen=fleet_port.address,
         bootstrap_listen=bootstrap_port.address,
         advertise=settings.advertise or fleet_port.reachable,
         bootstrap_advertise=settings.bootstrap_advertise or bootstrap_port.reachable,
+        metrics=metrics_port.address if metrics_port else "",
     )
 
 
@@ -105,25 +132,24 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "BOOTSTRAP_LISTEN": addresses.bootstrap_listen,
         "ADVERTISE": addresses.advertise,
         "BOOTSTRAP_ADVERTISE": addresses.bootstrap_advertise,
+        "METRICS": addresses.metrics,
     }
     return {**os.environ, **settings.environment(), **{PREFIX + name: text for name, text in told.items()}}
 
 
 def _children(settings: Settings, addresses: Addresses, count: int, migrated: asyncio.Event) -> list[Child]:
     environment = _environment(settings, addresses)
-    workers = [
-        Child(
-            f"worker-{number}",
-            [sys.executable, "-m", "controlplane.worker"],
-            environment,
-            reports=True,
-            go=migrated,
-        )
-        for number in range(1, count + 1)
+    names = [f"worker-{number}" for number in range(1, count + 1)]
+    children = [
+        Child(name, [sys.executable, "-m", "controlplane.worker", name], environment, reports=True, go=migrated)
+        for name in names
     ]
-    if not settings.has_builtin_authority or settings.authority_dir is not None:
-        return workers
-    return [Child("authority", _authority_command(settings), environment, reports=False), *workers]
+    if addresses.metrics:
+        command = [sys.executable, "-m", "controlplane.web", *names]
+        children.append(Child("web", command, environment, reports=True, go=migrated))
+    if settings.has_builtin_authority and settings.authority_dir is None:
+        children.insert(0, Child("authority", _authority_command(settings), environment, reports=False))
+    return children
 
 
 def _authority_command(settings: Settings) -> list[str]:
@@ -201,6 +227,7 @@ async def _bring_up(
         "bootstrap_listen": addresses.bootstrap_listen if settings.has_builtin_authority else "",
         "advertise": addresses.advertise,
         "bootstrap_advertise": addresses.bootstrap_advertise if settings.has_builtin_authority else "",
+        "metrics": addresses.metrics,
         "spiffe_id": str(settings.ground_control),
         "spiffe_endpoint_socket": settings.spiffe_endpoint_socket,
         "processes": {child.name: child.pid for child in children},

@@ -1,16 +1,15 @@
 """One worker process: both listeners over one store, on uvloop. Run by the supervisor.
 
-python -m controlplane.worker      settings from the environment
+python -m controlplane.worker NAME      settings from the environment
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -19,13 +18,16 @@ import uvloop
 
 from certs.registrar import Registrar
 from certs.signing import SigningClient
+from controlplane.adapters.meter_socket import telling
+from controlplane.app.tracing import Tracer
 from controlplane.bootstrap import Opened, open_fleet
-from controlplane.children import READY_VARIABLE
+from controlplane.children import announcer
 from controlplane.config import Settings, load_settings
-from controlplane.home import challenge_secret
+from controlplane.home import challenge_secret, meter_socket
 from controlplane.rpc.credentials import ServerIdentity
 from controlplane.rpc.fleet_service import Invitation
 from controlplane.rpc.server import BootstrapListener, FleetListener, Pace
+from controlplane.tracing import tracing
 from fleet.errors import FleetError
 from fleet.log import configure_logging
 from fleet.svid import SvidSource
@@ -42,7 +44,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def work(settings: Settings, *, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def work(
+    settings: Settings, name: str, tracer: Tracer, *, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
     """Serve until `stop` is set, then drain.
 
     Raises:
@@ -50,14 +54,20 @@ async def work(settings: Settings, *, stop: asyncio.Event, ready: Callable[[], N
             `CHALLENGE_KEY_ABSENT`; others as `open_fleet`.
     """
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(open_fleet(settings))
+        opened = await stack.enter_async_context(open_fleet(settings, tracer))
         source = await stack.enter_async_context(WorkloadSource(settings.workload_socket))
         await source.ready(within=FIRST_SVID)
-        await serve(settings, opened, source, stop=stop, ready=ready)
+
+        async def served() -> None:
+            if settings.metrics:
+                await stack.enter_async_context(telling(opened.fleet.meter, meter_socket(settings, name)))
+            ready()
+
+        await serve(settings, opened, source, stop=stop, ready=served)
 
 
 async def serve(
-    settings: Settings, opened: Opened, source: SvidSource, *, stop: asyncio.Event, ready: Callable[[], None]
+    settings: Settings, opened: Opened, source: SvidSource, *, stop: asyncio.Event, ready: Callable[[], Awaitable[None]]
 ) -> None:
     """Serve a fleet with an identity until `stop` is set, then drain."""
     identity = ServerIdentity(source, expected=str(settings.ground_control), trust_domain=settings.trust_domain)
@@ -75,7 +85,7 @@ async def serve(
             if bootstrap is not None:
                 await bootstrap.start(settings.bootstrap_listen)
             _log.info("worker.started", listen=settings.listen)
-            ready()
+            await ready()
             await stop.wait()
             _log.info("worker.draining", streams=len(fleet.board))
             await fleet.stop(settings.drain)
@@ -114,7 +124,14 @@ def _bootstrap_listener(settings: Settings, opened: Opened, identity: ServerIden
         challenge_secret=secret,
         svid_life=settings.svid_ttl,
     )
-    return BootstrapListener(registrar, identity, challenge_secret=secret, now=_now)
+    return BootstrapListener(
+        registrar,
+        identity,
+        challenge_secret=secret,
+        now=_now,
+        meter=opened.fleet.meter,
+        tracer=opened.fleet.tracer,
+    )
 
 
 async def _tune_collector() -> None:
@@ -124,32 +141,22 @@ async def _tune_collector() -> None:
     gc.freeze()
 
 
-def _announcer() -> Callable[[], None]:
-    descriptor = os.environ.pop(READY_VARIABLE, "")
-
-    def announce() -> None:
-        if descriptor:
-            with os.fdopen(int(descriptor), "wb") as pipe:
-                pipe.write(b"ready\n")
-
-    return announce
-
-
-async def _main(settings: Settings, ready: Callable[[], None]) -> None:
+async def _main(settings: Settings, name: str, tracer: Tracer, ready: Callable[[], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await work(settings, stop=stop, ready=ready)
+    await work(settings, name, tracer, stop=stop, ready=ready)
 
 
-def main() -> int:
-    """Run one worker: the answer is the exit code."""
+def main(name: str) -> int:
+    """Run one worker, whose name tells its numbers apart from others': the answer is the exit code."""
     try:
         settings = load_settings()
         configure_logging(program="ground-control-worker", level=settings.log_level)
         if not sys.stdin.isatty():
             sys.stdin.read()  # the supervisor closes it when the database is up to date
-        uvloop.run(_main(settings, _announcer()))
+        with tracing(name) as tracer:
+            uvloop.run(_main(settings, name, tracer, announcer()))
     except FleetError as error:
         _log.error("worker.failed", reason=error.reason, text=error.public, detail=error.detail)
         return 1
@@ -157,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

@@ -10,6 +10,8 @@ import psycopg
 import structlog
 
 from controlplane.adapters.sql.log import CHANNEL
+from controlplane.app.catalog import FEED_HINTS, FEED_LOST, FEED_MISSED, FEED_POLLS, LOG_EPOCH, LOG_REVISION
+from controlplane.app.meter import Meter
 from fleet.errors import FleetError
 from fleet.position import Position
 
@@ -23,9 +25,18 @@ _log = structlog.get_logger()
 class PolledFeed:
     """Follows the log of one database: by publications in this process, by hints of others, and by polling."""
 
-    def __init__(self, read_position: Callable[[], Awaitable[Position]], *, poll: timedelta = POLL) -> None:
+    hinted_at = False
+    """Whether other processes' changes come with a hint: without one, a poll that finds them is nothing unusual."""
+
+    def __init__(
+        self, read_position: Callable[[], Awaitable[Position]], *, poll: timedelta = POLL, meter: Meter | None = None
+    ) -> None:
         self._read_position = read_position
         self._poll = poll
+        meter = meter or Meter()
+        self._polls, self._hints, self._missed = map(meter.counts, (FEED_POLLS, FEED_HINTS, FEED_MISSED))
+        meter.watch(LOG_REVISION, lambda: self._end.revision)
+        meter.watch(LOG_EPOCH, lambda: self._end.epoch)
         self._end = Position(0, 0)
         self._grown = asyncio.Event()
         self._hinted = asyncio.Event()
@@ -39,6 +50,7 @@ class PolledFeed:
 
     def hint(self) -> None:
         """Say that the log may have grown."""
+        self._hints[()] += 1
         self._hinted.set()
 
     async def wait_beyond(self, position: Position, timeout: timedelta) -> Position:  # noqa: ASYNC109 part of the port
@@ -55,9 +67,10 @@ class PolledFeed:
     async def run(self) -> None:
         """Poll until cancelled, at once where there is a hint."""
         while True:
+            hinted = self._hinted.is_set() or not self._end.revision
             self._hinted.clear()
             try:
-                self.publish(await self._read_position())
+                await self._look(hinted=hinted)
             except FleetError as error:
                 _log.warning("feed.poll_failed", reason=error.reason)
             try:
@@ -66,14 +79,30 @@ class PolledFeed:
             except TimeoutError:
                 continue
 
+    async def _look(self, *, hinted: bool) -> None:
+        position = await self._read_position()
+        self._polls[()] += 1
+        if self.hinted_at and not hinted and position > self._end:
+            self._missed[()] += 1
+        self.publish(position)
+
 
 class ListeningFeed(PolledFeed):
     """Follows PostgreSQL's log: LISTEN for hints, beside the poll."""
 
+    hinted_at = True
+
     def __init__(
-        self, read_position: Callable[[], Awaitable[Position]], conninfo: str, *, poll: timedelta = POLL
+        self,
+        read_position: Callable[[], Awaitable[Position]],
+        conninfo: str,
+        *,
+        poll: timedelta = POLL,
+        meter: Meter | None = None,
     ) -> None:
-        super().__init__(read_position, poll=poll)
+        meter = meter or Meter()
+        super().__init__(read_position, poll=poll, meter=meter)
+        self._lost = meter.counts(FEED_LOST)
         self._conninfo = conninfo
 
     async def run(self) -> None:
@@ -87,6 +116,7 @@ class ListeningFeed(PolledFeed):
             try:
                 await self._follow()
             except psycopg.Error as error:
+                self._lost[()] += 1
                 _log.warning("feed.listening_lost", detail=str(error)[:200])
             await asyncio.sleep(_RECONNECT.total_seconds())
 

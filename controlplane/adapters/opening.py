@@ -16,7 +16,9 @@ from controlplane.adapters.sql.engine import Database, database_url, make_engine
 from controlplane.adapters.sql.store import SqlStore
 from controlplane.adapters.tags import OrasTagResolver
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Meter
 from controlplane.app.ports import TagResolver
+from controlplane.app.tracing import Tracer
 
 SEALING_KEY = "source-credentials.key"
 
@@ -43,6 +45,7 @@ async def open_fleet(
     worker: str = "",
     resolver: TagResolver | None = None,
     clock: Callable[[], datetime] = _now,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the state of a migrated database (controlplane.adapters.sql.migrate); closes it again.
 
@@ -54,15 +57,17 @@ async def open_fleet(
         worker: this process's name, unique among those alive; one is made where it is empty.
         resolver: asks sources for tags; oras where it is None.
         clock: tells the time.
+        tracer: hears what is done; nobody does where it is None.
     """
     parsed = database_url(url)
-    database = Database(make_engine(parsed))
+    meter = Meter()
+    database = Database(make_engine(parsed), meter, tracer)
     store = SqlStore(database, trust_domain=trust_domain, worker=worker or secrets.token_hex(8))
     if database.is_sqlite:
-        feed = PolledFeed(store.position)
+        feed = PolledFeed(store.position, meter=meter)
     else:
         conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        feed = ListeningFeed(store.position, conninfo)
+        feed = ListeningFeed(store.position, conninfo, meter=meter)
     store.on_change = feed.publish
     fleet = Fleet(
         store,
@@ -71,6 +76,8 @@ async def open_fleet(
         feed=feed,
         trust_domain=trust_domain,
         clock=clock,
+        meter=meter,
+        tracer=tracer,
     )
     try:
         yield Opened(fleet, Enrollment(database))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from certs.registrar import hash_secret
+from controlplane.app.catalog import LIFECYCLE
 from controlplane.app.housekeeping import keep_alive
+from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
 from controlplane.app.resolution import pin_digests
+from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.checks import check_command, check_reason, check_request_id
 from controlplane.domain.commands import MAX_COMMANDS, Applied, Command, EntityKind
 from controlplane.domain.content import content_hash
@@ -54,8 +57,13 @@ class Fleet(FleetReading):
         feed: ChangeFeed,
         trust_domain: str,
         clock: Callable[[], datetime] = _now,
+        meter: Meter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         super().__init__(store, clock)
+        self.meter = meter or Meter()
+        self.tracer = tracer or NoTracer()
+        self._decided = self.meter.counts(LIFECYCLE)
         self._resolver = resolver
         self._sealer = sealer
         self.feed = feed
@@ -91,8 +99,13 @@ class Fleet(FleetReading):
         context = self._context(actor, reason, request_id, checked, dry_run)
         if not dry_run and (first := await self._store.answered(context)):
             return first
-        pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)
-        return await self._store.apply(context, pinned, dry_run=dry_run)
+        with self.tracer.span("changes.pin", changes=len(checked)):
+            pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)
+        with self.tracer.span("changes.apply", changes=len(checked), dry_run=dry_run) as span:
+            # Resolving tags may have taken seconds; the log says when a change was written.
+            applied = await self._store.apply(replace(context, at=self._clock()), pinned, dry_run=dry_run)
+            span.note(epoch=applied.position.epoch, revision=applied.position.revision)
+            return applied
 
     async def approve(
         self, actor: str, name: str, *, reason: str = "", request_id: str = ""
@@ -117,6 +130,7 @@ class Fleet(FleetReading):
     ) -> tuple[Satellite, Position]:
         context = self._context(actor, reason, request_id, verb.value, name)
         position = await self._store.change_lifecycle(context, name, verb)
+        self._decided[verb.value,] += 1
         return await self.get_satellite(name), position
 
     async def mint_token(

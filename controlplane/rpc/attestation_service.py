@@ -8,7 +8,9 @@ from typing import Any
 
 from certs.proof import issue_challenge
 from certs.registrar import Issued, Proof, Registrar
+from controlplane.app.catalog import ATTESTATIONS, SVIDS
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Meter
 from controlplane.domain.entities import Lifecycle
 from controlplane.rpc.caller import current_caller
 from controlplane.rpc.errors import Context
@@ -55,6 +57,7 @@ class AttestService(_Elsewhere):
         self._health_interval = health_interval
         self._reconnect_window = reconnect_window
         self._now = now
+        self._attested = fleet.meter.counts(ATTESTATIONS)
 
     async def Attest(self, request: pb.AttestRequest, context: Context) -> pb.AttestResponse:
         """Say where the caller stands."""
@@ -62,6 +65,7 @@ class AttestService(_Elsewhere):
         attested = await self._fleet.attest(
             current_caller().spiffe_id, boot_id, clean(request.agent_version, _MAX_VERSION), self._now()
         )
+        self._attested[attested.lifecycle.name.lower(),] += 1
         pending = attested.lifecycle is Lifecycle.PENDING
         return pb.AttestResponse(
             satellite=attested.satellite,
@@ -77,8 +81,11 @@ class AttestService(_Elsewhere):
 class BootstrapService(_Elsewhere):
     """The bootstrap listener's half."""
 
-    def __init__(self, registrar: Registrar, *, challenge_secret: bytes, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, registrar: Registrar, *, challenge_secret: bytes, now: Callable[[], datetime], meter: Meter
+    ) -> None:
         self._registrar = registrar
+        self._issued = meter.counts(SVIDS)
         self._challenge_secret = challenge_secret
         self._now = now
 
@@ -92,11 +99,13 @@ class BootstrapService(_Elsewhere):
         issued = await self._registrar.bootstrap(
             request.token_id, request.token_secret, _proof(request), at=self._now()
         )
+        self._issued["bootstrap",] += 1
         return pb.BootstrapResponse(**_fields(issued))
 
     async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.RenewResponse:
         """Issue a fresh identity to a registered device key."""
         issued = await self._registrar.renew(_proof(request), at=self._now())
+        self._issued["renew",] += 1
         return pb.RenewResponse(**_fields(issued))
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from controlplane.app.fleet import Fleet
+from controlplane.domain.commands import ChangeRecord
 from controlplane.domain.entities import Position
 from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
@@ -44,10 +45,13 @@ class OpenStream:
         self.ending = asyncio.Event()
         self.ended: Ended | None = None
         self.changed = False
+        self.changed_at: datetime | None = None
+        """When the first of the changes was written that the pump has not looked at yet."""
 
-    def change(self) -> None:
+    def change(self, at: datetime | None = None) -> None:
         """Say that the log moved. Many changes are one: only the newest state counts."""
         self.changed = True
+        self.changed_at = self.changed_at or at
         self.stirred.set()
 
     def end(self, ended: Ended) -> None:
@@ -139,19 +143,20 @@ class Board:
         while more:
             page = await self._fleet.changes(cursor, _PAGE)
             for record in page.records:
-                self._wake_concerned(record.concerned.scopes, record.concerned.satellites)
+                self._wake_concerned(record)
                 cursor = record.position
             more = page.more
         return max(cursor, end)
 
-    def _wake_concerned(self, scopes: Iterable[str], satellites: Iterable[str]) -> None:
-        for scope in scopes:
-            self._wake(self._by_scope.get(scope, ()))
-        self._wake(stream for name in satellites if (stream := self._streams.get(name)))
+    def _wake_concerned(self, record: ChangeRecord) -> None:
+        for scope in record.concerned.scopes:
+            self._wake(self._by_scope.get(scope, ()), record.at)
+        named = (self._streams.get(name) for name in record.concerned.satellites)
+        self._wake((stream for stream in named if stream), record.at)
 
-    def _wake(self, streams: Iterable[OpenStream]) -> None:
+    def _wake(self, streams: Iterable[OpenStream], at: datetime | None = None) -> None:
         for stream in streams:
-            stream.change()
+            stream.change(at)
 
     async def _patrol(self) -> None:
         while True:

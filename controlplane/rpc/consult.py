@@ -66,7 +66,8 @@ class Consultant:
 
     async def _answer(self, batch: dict[str, asyncio.Future[Desired]]) -> None:
         try:
-            found = await self._fleet.desired_of(list(batch))
+            with self._fleet.tracer.batch("consult.answer", satellites=len(batch)):
+                found = await self._fleet.desired_of(list(batch))
         except FleetError as error:
             _fail(batch.values(), error)
             return

@@ -5,7 +5,7 @@ gRPC asks on a thread of its own, so what it gets is made beforehand, on the eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
@@ -55,11 +55,15 @@ class ServerIdentity:
         """The trust domain's roots, DER, as they are now."""
         return self._source.roots(self._trust_domain)
 
-    def credentials(self, *, clients: bool) -> grpc.ServerCredentials:
-        """Make a listener's credentials; with `clients` it demands a certificate of the trust domain."""
+    def credentials(self, *, clients: bool, begun: Callable[[], None]) -> grpc.ServerCredentials:
+        """Make a listener's credentials; with `clients` it demands a certificate of the trust domain.
+
+        `begun` is called at each handshake, in threads of gRPC's.
+        """
         given = [self._current]
 
         def newest() -> grpc.ServerCertificateConfiguration:
+            begun()
             # None tells gRPC to go on with what it has: making its TLS context anew costs more than a handshake.
             if self._current is given[0]:
                 return None  # type: ignore[return-value] # the stub does not know that None keeps what is there

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,9 +19,12 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from controlplane.app.meter import Meter
+from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.rpc.authorization import Listener, Rule, check_objects, check_party, rule_for
-from controlplane.rpc.caller import Caller, bind_caller
+from controlplane.rpc.caller import Caller, Party, bind_caller
 from controlplane.rpc.errors import Context, abort, internal
+from controlplane.rpc.rpc_meter import RpcMeter
 from fleet.errors import FleetError, malformed
 from fleet.rpc_errors import CODES
 
@@ -30,6 +33,8 @@ _log = structlog.get_logger(__name__)
 MAX_SATELLITE_BYTES = 64 * 1024
 """A satellite's message; larger ones are a defect or an attack."""
 MAX_OPERATOR_BYTES = 4 * 1024 * 1024
+_TRACE = ("traceparent", "tracestate")
+"""W3C Trace Context."""
 _QUIET = ("/grpc.health.v1.", "/grpc.reflection.")
 
 Identify = Callable[[Context], Awaitable[Caller]]
@@ -42,6 +47,8 @@ class _Account:
 
     method: str
     started: float
+    once: bool = False
+    """It answers once: how long it takes says something."""
     code: str = "OK"
     reason: str = ""
     received_bytes: int = 0
@@ -50,9 +57,11 @@ class _Account:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps each handler of one listener."""
 
-    def __init__(self, listener: Listener, identify: Identify) -> None:
+    def __init__(self, listener: Listener, identify: Identify, meter: Meter, tracer: Tracer | None = None) -> None:
         self._listener = listener
         self._identify = identify
+        self._meter = RpcMeter(meter)
+        self._tracer = tracer or NoTracer()
 
     async def intercept_service(
         self,
@@ -63,7 +72,8 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
-        return _wrapped(_Guarded(self._listener, self._identify, handler, handler_call_details.method))
+        method = handler_call_details.method
+        return _wrapped(_Guarded(self._listener, self._identify, self._meter, self._tracer, handler, method))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,8 @@ class _Guarded:
 
     listener: Listener
     identify: Identify
+    meter: RpcMeter
+    tracer: Tracer
     handler: Any
     method: str
 
@@ -110,7 +122,7 @@ class _Guarded:
     async def _account_for(
         self, context: Context, serve: Callable[[Rule, Caller, _Account], Awaitable[object]]
     ) -> object:
-        account = _Account(self.method, time.monotonic())
+        account = _Account(self.method, time.monotonic(), once=not self.handler.response_streaming)
         structlog.contextvars.clear_contextvars()
         try:
             rule = rule_for(self.listener, self.method)
@@ -118,7 +130,8 @@ class _Guarded:
             structlog.contextvars.bind_contextvars(caller=caller.spiffe_id, party=caller.party.value)
             bind_caller(caller)
             check_party(rule, caller)
-            return await serve(rule, caller, account)
+            with self.tracer.call(account.method.lstrip("/"), _parent(caller, context), caller=caller.spiffe_id):
+                return await serve(rule, caller, account)
         except grpc.aio.AbortError:
             account.code = str(context.code())
             raise
@@ -132,7 +145,7 @@ class _Guarded:
             account.code = "CANCELLED"
             raise
         finally:
-            self._write_line(account)
+            self._end(account)
 
     async def _refuse(self, context: Context, account: _Account, error: FleetError) -> NoReturn:
         account.code, account.reason = CODES[error.kind].name, error.reason
@@ -153,7 +166,12 @@ class _Guarded:
         except DecodeError as error:
             raise malformed("MESSAGE_MALFORMED", "not a message of this call", detail=str(error)) from error
 
-    def _write_line(self, account: _Account) -> None:
+    def _end(self, account: _Account) -> None:
+        took_s = time.monotonic() - account.started
+        self.meter.ended(account.method, account.code, account.reason, took_s if account.once else None)
+        self._write_line(account, took_s)
+
+    def _write_line(self, account: _Account, took_s: float) -> None:
         quiet = account.method.startswith(_QUIET) and account.code == "OK"
         write = _log.debug if quiet else _log.info
         write(
@@ -163,8 +181,16 @@ class _Guarded:
             code=account.code,
             reason=account.reason,
             received_bytes=account.received_bytes,
-            duration_ms=round((time.monotonic() - account.started) * 1000, 2),
+            duration_ms=round(took_s * 1000, 2),
         )
+
+
+def _parent(caller: Caller, context: Context) -> Mapping[str, str]:
+    """Take over an operator's trace; what a satellite sends is not believed."""
+    if caller.party in {Party.ANYONE, Party.SATELLITE}:
+        return {}
+    sent = {str(key): value for key, value in context.invocation_metadata() or ()}
+    return {key: value for key in _TRACE if isinstance(value := sent.get(key), str)}
 
 
 async def _drive(handler: Callable[..., Any], request: object, context: Context) -> None:

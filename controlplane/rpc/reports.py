@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.status import Report, SessionKey
 from fleet.errors import FleetError
 
@@ -33,10 +34,14 @@ class Records(Protocol):
 class Reports:
     """Writes the reports of this process's streams."""
 
-    def __init__(self, fleet: Records) -> None:
+    def __init__(self, fleet: Records, tracer: Tracer | None = None) -> None:
         self._fleet = fleet
+        self._tracer = tracer or NoTracer()
         self._waiting: dict[SessionKey, Report] = {}
         self._stirred = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     async def record(self, session: SessionKey, report: Report) -> None:
         """Write a report now: what was put off before it comes too late then, and is left out by the store."""
@@ -54,7 +59,8 @@ class Reports:
             turn = [(session, self._waiting.pop(session)) for session in [*self._waiting][:_SLICE]]
             if not self._waiting:
                 self._stirred.clear()
-            answers = await asyncio.gather(*(self.record(*each) for each in turn), return_exceptions=True)
+            with self._tracer.batch("reports.write", reports=len(turn)):
+                answers = await asyncio.gather(*(self.record(*each) for each in turn), return_exceptions=True)
             self._check(answers)
             await asyncio.sleep(len(turn) / PROGRESS_PER_S)
 

@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha import reflection
 
 from certs.registrar import Registrar
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Meter
+from controlplane.app.tracing import Tracer
 from controlplane.rpc.attestation_service import AttestService, BootstrapService
 from controlplane.rpc.authorization import Listener
 from controlplane.rpc.board import Board
@@ -24,8 +26,10 @@ from controlplane.rpc.gate import Gate, identify_anyone
 from controlplane.rpc.guard import MAX_OPERATOR_BYTES, Guard
 from controlplane.rpc.health_service import HealthService
 from controlplane.rpc.reports import Reports
+from controlplane.rpc.rpc_meter import handshake_counter
 from controlplane.rpc.state_service import StateService
 from controlplane.rpc.stream import StreamParts
+from controlplane.rpc.stream_meter import StreamMeter
 from controlplane.rpc.watch import Watcher
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2_grpc, fleet_pb2_grpc
@@ -76,7 +80,9 @@ class FleetListener:
         self.board = Board(fleet, gate)
         self._identity = identity
         self._health = health.aio.HealthServicer()
-        self.server = grpc.aio.server(interceptors=(Guard(Listener.FLEET, gate.identify),), options=_OPTIONS)
+        self.server = grpc.aio.server(
+            interceptors=(Guard(Listener.FLEET, gate.identify, fleet.meter, fleet.tracer),), options=_OPTIONS
+        )
         watcher = Watcher(fleet, self.board, gate, now=now)
         attest = AttestService(
             fleet,
@@ -86,8 +92,10 @@ class FleetListener:
             now=now,
         )
         self._consultant = Consultant(fleet)
-        self._reports = Reports(fleet)
-        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), now))
+        self._reports = Reports(fleet, fleet.tracer)
+        meter = StreamMeter(fleet.meter, self.board, self._reports)
+        self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)
+        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), meter, now))
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))
@@ -111,7 +119,7 @@ class FleetListener:
         Raises:
             FleetError: PRECONDITION `ADDRESS_IN_USE`.
         """
-        port = _bind(self.server, address, self._identity.credentials(clients=True))
+        port = _bind(self.server, address, self._identity.credentials(clients=True, begun=self._handshake))
         await self.server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -128,11 +136,21 @@ class BootstrapListener:
     """The listener for whoever has no certificate yet."""
 
     def __init__(
-        self, registrar: Registrar, identity: ServerIdentity, *, challenge_secret: bytes, now: Callable[[], datetime]
+        self,
+        registrar: Registrar,
+        identity: ServerIdentity,
+        *,
+        challenge_secret: bytes,
+        now: Callable[[], datetime],
+        meter: Meter,
+        tracer: Tracer | None = None,
     ) -> None:
         self._identity = identity
-        self.server = grpc.aio.server(interceptors=(Guard(Listener.BOOTSTRAP, identify_anyone),), options=_OPTIONS)
-        service = BootstrapService(registrar, challenge_secret=challenge_secret, now=now)
+        self._handshake = handshake_counter(meter, Listener.BOOTSTRAP.value)
+        self.server = grpc.aio.server(
+            interceptors=(Guard(Listener.BOOTSTRAP, identify_anyone, meter, tracer),), options=_OPTIONS
+        )
+        service = BootstrapService(registrar, challenge_secret=challenge_secret, now=now, meter=meter)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(service, self.server)
 
     async def start(self, address: str) -> int:
@@ -141,7 +159,7 @@ class BootstrapListener:
         Raises:
             FleetError: PRECONDITION `ADDRESS_IN_USE`.
         """
-        port = _bind(self.server, address, self._identity.credentials(clients=False))
+        port = _bind(self.server, address, self._identity.credentials(clients=False, begun=self._handshake))
         await self.server.start()
         return port
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from controlplane.app.fleet import Fleet
+from controlplane.app.meter import Labels
 from controlplane.domain import session as table
 from controlplane.domain.entities import Lifecycle
 from controlplane.domain.session import Ended
@@ -29,6 +30,7 @@ from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
 from controlplane.rpc.reports import Reports
+from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
@@ -59,6 +61,7 @@ class StreamParts:
     reports: Reports
     consultant: Consultant
     shared: SharedParts
+    meter: StreamMeter
     now: Callable[[], datetime]
 
 
@@ -85,10 +88,16 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
         await pump.take(Ended(Farewell.SUPERSEDED, error.text))
         return
     parts.board.add(pump.stream)
+    parts.meter.opened()
     try:
-        await pump.run(subscribed, requests)
+        with parts.fleet.tracer.span("stream", satellite=key.satellite, session=key.number) as span:
+            try:
+                await pump.run(subscribed, requests)
+            finally:
+                span.note(goodbye=why_of(pump.stream.ended))
     finally:
         parts.board.remove(pump.stream)
+        parts.meter.ended(pump.stream.ended)
         # Shielded, so that a cut stream is known to be closed before its lease runs out.
         await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))
 
@@ -117,6 +126,8 @@ class _Pump:
         self._inbox: asyncio.Queue[table.Event | None] = asyncio.Queue(INBOX)
         self._sequence = 0
         self._told: Report | None = None
+        self._due: datetime | None = None
+        """When the change was written that is being looked at."""
 
     async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
         """Pump until the session is closed or the satellite is gone."""
@@ -148,6 +159,7 @@ class _Pump:
                 return self._inbox.get_nowait()
             if self.stream.changed:
                 self.stream.changed = False
+                self._due, self.stream.changed_at = self.stream.changed_at, None
                 return table.Changed()
             self.stream.stirred.clear()
             await self.stream.stirred.wait()
@@ -185,7 +197,7 @@ class _Pump:
             case table.Consult():
                 return await self._patiently(lambda: self._consult(effect))
             case table.Ask(scopes):
-                await self._send(frames.inventory_request(scopes))
+                await self._send(frames.inventory_request(scopes), INVENTORY_REQUEST)
             case table.Update(position, steps):
                 await self._update(position, steps)
             case table.Record(report):
@@ -211,6 +223,13 @@ class _Pump:
                     await self.stream.ending.wait()
 
     async def _consult(self, consult: table.Consult) -> table.Event:
+        with self._parts.fleet.tracer.span("stream.consult") as span:
+            event = await self._consulted(consult)
+            if isinstance(event, table.Consulted):
+                span.note(epoch=event.position.epoch, revision=event.position.revision, scopes=len(event.bindings))
+            return event
+
+    async def _consulted(self, consult: table.Consult) -> table.Event:
         desired = await self._parts.consultant.desired(self.stream.session.satellite)
         if desired.lifecycle is Lifecycle.REVOKED:
             return revocation()
@@ -234,11 +253,16 @@ class _Pump:
         return frozenset(unknown)
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
-        for last_step, step in ((step is steps[-1], step) for step in steps):
-            bodies = await self._patiently(partial(self._bodies, step))
-            for index, body in enumerate(bodies):
-                complete = last_step and index == len(bodies) - 1
-                await self._send(body, position=position, complete=complete)
+        with self._parts.fleet.tracer.span("stream.update", revision=position.revision, steps=len(steps)):
+            for last_step, step in ((step is steps[-1], step) for step in steps):
+                bodies = await self._patiently(partial(self._bodies, step))
+                kind = kind_of(step)
+                for index, body in enumerate(bodies):
+                    complete = last_step and index == len(bodies) - 1
+                    await self._send(body, kind, position=position, complete=complete)
+        if self._due is not None:
+            self._parts.meter.delivered(self._parts.now() - self._due)
+            self._due = None
 
     async def _bodies(self, step: table.Step) -> tuple[bytes, ...]:
         match step:
@@ -256,9 +280,15 @@ class _Pump:
         self, binding: Binding, from_digest: bytes | None, staged: table.Staged | None
     ) -> tuple[bytes, ...]:
         async def make() -> tuple[bytes, ...]:
-            delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+            self._parts.meter.made()
+            with self._parts.fleet.tracer.span(
+                "delta.make", scope=binding.scope, generation=binding.generation
+            ) as span:
+                delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+                span.note(size_bytes=len(delta))
             return frames.delta_parts(binding, from_digest, delta, offset=frames.resume_at(staged, delta))
 
+        self._parts.meter.needed()
         if staged is not None:
             return await make()
         step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
@@ -268,19 +298,25 @@ class _Pump:
         if not isinstance(report, Report):
             return
         if only_progressed(self._told, report):
+            self._parts.meter.reported(at_once=False)
             self._parts.reports.put_off(self.stream.session, report)
             return
-        await self._parts.reports.record(self.stream.session, report)
+        self._parts.meter.reported(at_once=True)
+        with self._parts.fleet.tracer.span("report.record", sequence=report.sequence):
+            await self._parts.reports.record(self.stream.session, report)
         self._told = report
 
     async def _close(self, why: Farewell, text: str, retry_after: timedelta | None) -> None:
         self.stream.end(Ended(why, text, retry_after))
         if why is Farewell.STORE_BEHIND:
             await self._parts.fleet.mark_behind(self.stream.session.satellite)
-        await self._send(frames.goodbye(why, text, retry_after))
+        await self._send(frames.goodbye(why, text, retry_after), GOODBYE)
 
-    async def _send(self, body: bytes, *, position: Position | None = None, complete: bool = False) -> None:
+    async def _send(
+        self, body: bytes, kind: Labels, *, position: Position | None = None, complete: bool = False
+    ) -> None:
         self._sequence += 1
         told = position or self._session.position
-        head = frames.head(self._sequence, told, self._parts.now(), complete=complete)
-        await self._context.write(head + body)
+        message = frames.head(self._sequence, told, self._parts.now(), complete=complete) + body
+        await self._context.write(message)
+        self._parts.meter.sent(kind, len(message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
+from controlplane.adapters.sql.database_meter import READ, WRITE, DatabaseMeter
+from controlplane.app.meter import Meter
+from controlplane.app.tracing import NoTracer, Tracer
 from fleet.errors import FleetError, Kind, malformed
 
 T = TypeVar("T")
@@ -120,8 +124,10 @@ class Database:
     SQLite has one writer thread. PostgreSQL's writers meet at the locked head row, where they touch the log.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, meter: Meter | None = None, tracer: Tracer | None = None) -> None:
         self._engine = engine
+        self.tracer = tracer or NoTracer()
+        self._meter = DatabaseMeter(meter or Meter())
         self.is_sqlite = engine.dialect.name == "sqlite"
         snapshot: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = engine.execution_options(**snapshot)
@@ -136,7 +142,10 @@ class Database:
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE`, and whatever the work raises.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._reading, work)
+        with self.tracer.span("database.read", transaction=work.__qualname__):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, self._waited, READ, time.perf_counter(), lambda: self._run(READ, self._reading, work)
+            )
 
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run a transaction and commit it; it is finished even where the waiting task is cancelled.
@@ -144,27 +153,35 @@ class Database:
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writers, self._run, self._writing, work)
+        with self.tracer.span("database.write", transaction=work.__qualname__):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._writers, self._waited, WRITE, time.perf_counter(), lambda: self.transact(work)
+            )
 
     def submit_write(self, work: Callable[[], None]) -> None:
         """Have a writer's thread run something that calls `transact`; nothing once the database is closed."""
         with suppress(RuntimeError):
-            self._writers.submit(work)
+            self._writers.submit(self._waited, WRITE, time.perf_counter(), work)
 
     def transact(self, work: Callable[[Session], T]) -> T:
         """Run a writing transaction in the calling thread."""
-        return self._run(self._writing, work)
+        return self._run(WRITE, self._writing, work)
 
-    @staticmethod
-    def _run(engine: Engine, work: Callable[[Session], T]) -> T:
+    def _waited(self, way: str, since: float, work: Callable[[], T]) -> T:
+        self._meter.waited(way, since)
+        return work()
+
+    def _run(self, way: str, engine: Engine, work: Callable[[Session], T]) -> T:
         """Run a transaction; again, where it lost a race for the same new row or a deadlock."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
-                    return work(session)
-            except DBAPIError as error:
-                if attempt == _ATTEMPTS or not isinstance(error.orig, _LOST_RACES):
-                    raise
+        with self._meter.timed(way):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+                        return work(session)
+                except DBAPIError as error:
+                    if attempt == _ATTEMPTS or not isinstance(error.orig, _LOST_RACES):
+                        raise
+                    self._meter.retried()
         raise AssertionError  # the last attempt returned or raised
 
     def close(self) -> None:

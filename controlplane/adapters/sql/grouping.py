@@ -77,7 +77,8 @@ class GroupWriter:
     def _commit(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         failure: Exception | None = None
         try:
-            self._database.transact(partial(self._run, batch))
+            with self._database.tracer.batch("database.write_group", writes=len(batch)):
+                self._database.transact(partial(self._run, batch))
         except Exception as error:  # noqa: BLE001 it belongs to those who wait
             failure = error
         if failure and len(batch) > 1 and not isinstance(failure, FleetError):

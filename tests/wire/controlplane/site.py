@@ -139,7 +139,9 @@ async def _serving(
         signer=RealmSigner(realm),
         challenge_secret=CHALLENGE_SECRET,
     )
-    bootstrap = BootstrapListener(registrar, identity, challenge_secret=CHALLENGE_SECRET, now=utc_now)
+    bootstrap = BootstrapListener(
+        registrar, identity, challenge_secret=CHALLENGE_SECRET, now=utc_now, meter=opened.fleet.meter
+    )
     site = Site(realm, source, opened.fleet, listener, url, private)
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(opened.fleet.run()), tasks.create_task(listener.run())]
