@@ -287,6 +287,7 @@ class _Site:
             enforced,
             progress=self.progress,
             governor=self.governor,
+            clock=self._clock.read,
         )
         self.reconciler = Reconciler(executor, self._journal.editions, now=self._clock.now, changed=self._on_change)
         notes = _notes(self._journal)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,16 +22,22 @@ from edge.app.purge import Purged
 from edge.app.replicate import Replicator
 from edge.app.scrub import Scrubber, ScrubBoard, ScrubRequest
 from edge.app.withdraw import Foreign
-from edge.domain.admission import Admission, Dossier, Refused
+from edge.domain.admission import Admission, Dossier, Refused, Warned
+from edge.domain.clock import Reading
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
+from edge.domain.moment import Moment
 from edge.domain.plan import Edition, Retag, RuleVersions, Site, Wanted
 from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
 from fleet.reference import Digest
 
-_FINAL = frozenset({"BLOCKED", "NO_POLICY", "POLICY_EMPTY", "AGENT_TOO_OLD"})
+SOURCE_S = 10.0
+"""How long a source may take to show what new rules ask for, of an image that is served meanwhile."""
+_FINAL = frozenset(
+    {"BLOCKED", "NO_POLICY", "POLICY_EMPTY", "AGENT_TOO_OLD", "TRUST_EXPIRED", "CLOCK_UNKNOWN", "TRUST_ROOT_MISSING"}
+)
 """Refusals that no other evidence could turn."""
 
 
@@ -62,8 +69,10 @@ class Executor:
         *,
         progress: ProgressBoard,
         governor: Governor,
+        clock: Callable[[], Reading],
     ) -> None:
         self._replicator = replicator
+        self._clock = clock
         self._editions = editions
         self._sources = sources
         self._progress = progress
@@ -73,6 +82,7 @@ class Executor:
         self.scrubbed = ScrubBoard()
         self._scrubber = Scrubber(site, editions, self._drift, board=self.scrubbed, stop=self._stop)
         self._judged: dict[Edition, RuleVersions] = {}
+        self._asking = ThreadPoolExecutor(4, thread_name_prefix="ask")
         self.enforce(enforced)
 
     def enforce(self, enforced: Enforced) -> bool:
@@ -88,6 +98,18 @@ class Executor:
         """Say under which rules the newest verdict was reached."""
         return self._judged.get(edition, self.enforced.versions)
 
+    @property
+    def moment(self) -> Moment:
+        """Say what time verdicts are reached at."""
+        reading = self._clock()
+        return Moment(reading.now, is_known=reading.is_known)
+
+    def _moment_of(self, edition: Edition) -> Moment:
+        """Say since when an edition is served, too."""
+        site = self._editions.site()
+        since = site.admitted_at.get(edition) if edition in site.published else None
+        return replace(self.moment, served_since=since)
+
     def judge(self, edition: Edition, *, again: bool) -> Admission | Refused:
         """Reach a verdict and journal it; `again` starts from stored evidence.
 
@@ -101,8 +123,34 @@ class Executor:
         if isinstance(verdict, Refused):
             self._editions.refuse(edition)
         else:
-            self._editions.admit(edition, verdict, enforced.versions)
+            self._admit(edition, verdict, enforced)
         return verdict
+
+    def _admit(self, edition: Edition, verdict: Admission, enforced: Enforced) -> None:
+        at = self.moment.at
+        self._editions.admit(edition, verdict, enforced.versions, at=at, warnings=verdict.warnings)
+
+    def rejudge(self, editions: Iterable[Edition]) -> Mapping[Edition, Refused | None]:
+        """Judge again by stored evidence, and journal it at once: `→ verdicts, None for those that pass`.
+
+        What fails for want of evidence, which the source may have, is left out: `judge` asks there.
+        """
+        enforced = self.enforced
+        passed: dict[Edition, tuple[Warned, ...]] = {}
+        refused: dict[Edition, Refused] = {}
+        for edition in editions:
+            try:
+                dossier = self._editions.dossier(edition)
+            except FleetError:
+                continue  # damaged: judged afresh
+            verdict = rejudge(dossier, enforced.rules, self._moment_of(edition)) if dossier else None
+            if isinstance(verdict, Refused) and verdict.reason in _FINAL:
+                refused[edition] = verdict
+            elif isinstance(verdict, Admission) and verdict.evidence == (dossier.evidence if dossier else ()):
+                passed[edition] = verdict.warnings
+        self._editions.settle(passed, refused, enforced.versions)
+        self._judged |= dict.fromkeys((*passed, *refused), enforced.versions)
+        return {**dict.fromkeys(passed), **refused}
 
     def _judge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         wanted = WantedArtifact(
@@ -113,19 +161,20 @@ class Executor:
             local_repository=edition.local_repository,
             platforms=tuple(_platform(text) for text in edition.platforms),
         )
-        return judge(wanted, self._upstream(edition, enforced), enforced.rules)
+        return judge(wanted, self._upstream(edition, enforced), enforced.rules, self._moment_of(edition))
 
     def _rejudge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         """Judge by stored evidence; what new rules find wanting there may have come to the source since."""
         dossier = self._editions.dossier(edition)
         if dossier is None:
             return self._judge(edition, enforced)
-        verdict = rejudge(dossier, enforced.rules)
+        verdict = rejudge(dossier, enforced.rules, self._moment_of(edition))
         if not isinstance(verdict, Refused) or verdict.reason in _FINAL:
             return verdict
+        asking = self._asking.submit(self._judge, edition, enforced)
         try:
-            return self._judge(edition, enforced)
-        except FleetError:
+            return asking.result(timeout=SOURCE_S)
+        except (FleetError, TimeoutError):
             return verdict  # the source cannot help now: the rules decide on what there is
 
     def _upstream(self, edition: Edition, enforced: Enforced) -> Upstream:
@@ -148,7 +197,7 @@ class Executor:
         """
         wanted = self._wanted(edition)
         dossier = self._dossier(edition)
-        admission = rejudge(_tagged(dossier, wanted.tag), self.enforced.rules)
+        admission = rejudge(_tagged(dossier, wanted.tag), self.enforced.rules, self._moment_of(edition))
         if isinstance(admission, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
         upstream = self._upstream(edition, self.enforced)
@@ -175,10 +224,10 @@ class Executor:
         if enforced.are_held:
             text = "a policy, trust root or block is newer than this satellite can read: upgrade the satellite"
             raise FleetError(Kind.PRECONDITION, "AGENT_TOO_OLD", text)
-        verdict = rejudge(admission, enforced.rules)
+        verdict = rejudge(admission, enforced.rules, self._moment_of(edition))
         if isinstance(verdict, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed while layers came")
-        self._editions.admit(edition, verdict, enforced.versions)
+        self._admit(edition, verdict, enforced)
         return verdict
 
     def _wanted(self, edition: Edition) -> Wanted:
@@ -209,7 +258,7 @@ class Executor:
         edition = next(
             one for one in site.published if (one.local_repository, one.digest) == (action.repository, action.digest)
         )
-        admission = rejudge(self._dossier(edition), self.enforced.rules)
+        admission = rejudge(self._dossier(edition), self.enforced.rules, self._moment_of(edition))
         if isinstance(admission, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
         self._replicator.tag(admission, action.tag)
@@ -291,8 +340,9 @@ class Executor:
         return self.repair(self._scrubber.run(request))
 
     def stop(self) -> None:
-        """End a scrub soon."""
+        """End soon what takes long."""
         self._stop.set()
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     def repair(self, lacking: Collection[Edition]) -> list[Edition]:
         """Have editions published again; one that only stands until its successor is complete stands on as it is."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
-from edge.domain.admission import Dossier
+from edge.domain.admission import Dossier, Warned
 from edge.domain.desired import Good
 from edge.domain.holding import Holding
 from edge.domain.plan import Edition, LocalTag, RuleVersions, Site
@@ -20,8 +21,15 @@ class EditionStore(Protocol):
     def site(self) -> Site:
         """Say what is known of the site, setbacks apart."""
 
-    def admit(self, edition: Edition, dossier: Dossier, rules: RuleVersions) -> None:
-        """Record a verdict that admits, with all that it rests on."""
+    def admit(
+        self, edition: Edition, dossier: Dossier, rules: RuleVersions, *, at: datetime, warnings: Sequence[Warned] = ()
+    ) -> None:
+        """Record a verdict that admits, with all that it rests on; `at` counts where it was not admitted before."""
+
+    def settle(
+        self, admitted: Mapping[Edition, tuple[Warned, ...]], refused: Iterable[Edition], rules: RuleVersions
+    ) -> None:
+        """Record verdicts by stored evidence, all of them at once: the evidence stays as it is."""
 
     def refuse(self, edition: Edition) -> None:
         """Record that it is admitted no more; what may be in the registry is kept in mind until withdrawn."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,6 +38,7 @@ MOST_IMAGES = 16
 _IDLE_S = 3600.0
 _IMAGE, _WRITE = "image", "write"
 """Lanes: so many images at a time, and one that writes."""
+REJUDGE = "rejudge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Reconciler:
         self._failures: dict[object, int] = {}
         self._paused: dict[object, datetime] = {}
         self._running: dict[Any, asyncio.Task[None]] = {}
+        self._undecided: set[Edition] = set()
+        """Editions on which stored evidence could not decide under the present rules."""
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
         self._upkeep = Upkeep(executor, self._in_thread, now=now, freed=partial(self._retry, "REGISTRY_FULL"))
@@ -87,7 +90,8 @@ class Reconciler:
         """Work towards another desired state from now on."""
         before = {one.edition: one.priority for one in self._enforced.wanted}
         self._lift({one.edition for one in enforced.wanted if one.priority != before.get(one.edition)})
-        self._enforced = enforced
+        self._enforced = enforced = enforced.at(self._executor.moment)
+        self._undecided.clear()
         if self._executor.enforce(enforced):
             self.poke()
         for edition in set(self._setbacks) - self._known(enforced):
@@ -179,13 +183,17 @@ class Reconciler:
         """Plan, start what can be started, and say when to look again."""
         if SCAN in self._running:
             return None  # what was begun meanwhile would look foreign
+        self._mind_the_time()
         enforced, at = self._enforced, self._now()
         site = self.standing().site
         actions = plan(enforced.wanted, site, enforced.versions, are_held=enforced.are_held, at=at)
         priorities = {one.edition: one.priority for one in enforced.wanted}
         times = [action.until for action in actions if isinstance(action, Wait) and action.until]
+        if expiry := enforced.rules.next_expiry(at):
+            times.append(expiry)
+        at_once = self._rejudge_at_once(tasks, actions)
         for action in actions:
-            if isinstance(action, Keep | Wait):
+            if isinstance(action, Keep | Wait) or action in at_once:
                 continue
             key, lane = _key(action), _lane(action)
             paused = self._paused.get(key)
@@ -196,6 +204,38 @@ class Reconciler:
         for name, chore in self._upkeep.due(self._running, may_write=self._may_write()):
             self._launch(tasks, name, _WRITE if name in {SCAN, PURGE} else name, chore())
         return min([*times, *self._upkeep.later()], default=None)
+
+    def _mind_the_time(self) -> None:
+        """Go by the versions that the rules have now: policies and trust roots expire, and clocks become known."""
+        enforced = self._enforced.at(self._executor.moment)
+        if enforced is not self._enforced:
+            self._enforced = enforced
+            self._executor.enforce(enforced)
+            self._undecided.clear()
+
+    def _rejudge_at_once(self, tasks: asyncio.TaskGroup, actions: Iterable[Action]) -> set[Action]:
+        """Judge all by stored evidence that the rules have changed for: `→ what is not to be done one by one`."""
+        again = [
+            one for one in actions if isinstance(one, Judge) and one.again and one.edition not in self._undecided
+            and one.edition not in self._running
+        ]  # fmt: skip
+        if again and REJUDGE not in self._running:
+            self._launch(tasks, REJUDGE, REJUDGE, self._rejudge([one.edition for one in again]))
+        return set(again)
+
+    async def _rejudge(self, editions: list[Edition]) -> None:
+        try:
+            verdicts = await self._in_thread(self._executor.rejudge, editions)
+        except FleetError as error:
+            _log.warning("rejudge.failed", reason=error.reason, detail=error.detail)
+            verdicts = {}
+        self._undecided |= set(editions) - verdicts.keys()
+        for edition, verdict in verdicts.items():
+            if verdict is None:
+                self._forget(edition)
+            else:
+                self._refuse(edition, verdict)
+        _log.info("artifacts.judged_again", judged=len(editions), decided=len(verdicts))
 
     def _has_room(self, action: Action, priorities: Mapping[Edition, int]) -> bool:
         """Say whether one more can run: more than usual, where it is more urgent than all that are running.

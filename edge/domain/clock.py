@@ -32,6 +32,13 @@ class Reading:
 
     now: datetime
     state: ClockState
+    is_told: bool = False
+    """An authenticated Ground Control told the time since this process started."""
+
+    @property
+    def is_known(self) -> bool:
+        """Say whether it can be relied on as the present time, and not only as a time that has passed."""
+        return self.is_told or self.state is ClockState.SYNCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ def read_clock(system: datetime, floor: Floor, *, monotonic_s: float, is_synced:
     """Combine what there is into one time that never goes below what is certain."""
     least = floor.at(monotonic_s)
     now = max(time for time in (system, least, BUILT_AT) if time is not None)
+    is_told = floor.told_at_s is not None
     if now == system and is_synced:
-        return Reading(now, ClockState.SYNCED)
-    return Reading(now, ClockState.UNKNOWN if least is None else ClockState.FLOOR)
+        return Reading(now, ClockState.SYNCED, is_told)
+    return Reading(now, ClockState.UNKNOWN if least is None else ClockState.FLOOR, is_told)

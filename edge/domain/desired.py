@@ -6,10 +6,11 @@ A resource that cannot be read keeps its last good reading in force; it is repor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.domain.content import Platform
 from edge.domain.holding import Holding, holding_digest
+from edge.domain.moment import Moment
 from edge.domain.plan import Edition, RuleVersions, Wanted
 from edge.domain.policy import Rules
 from edge.domain.rules import Reading, Readings, make_rules
@@ -43,6 +44,12 @@ class Enforced:
     """Zero: the satellite's default."""
     link: Link = field(default_factory=Link)
     """What may be fetched from sources."""
+
+    def at(self, moment: Moment) -> Enforced:
+        """Say the same with the versions that the rules have at a moment: time alone may change verdicts."""
+        rules = self.rules
+        versions = RuleVersions(rules.policy_version, rules.trust_version_at(moment), rules.block_version)
+        return self if versions == self.versions else replace(self, versions=versions)
 
 
 def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Readings, Good]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from edge.domain.admission import Warned
 from fleet.reference import Digest
 
 LocalTag = tuple[str, str]
@@ -85,6 +86,10 @@ class Site:
     tags: Mapping[LocalTag, Digest] = field(default_factory=dict)
     """What each tag stands for."""
     setbacks: Mapping[Edition, Setback] = field(default_factory=dict)
+    admitted_at: Mapping[Edition, datetime] = field(default_factory=dict)
+    """Since when each admitted edition has been so without a break."""
+    warned: Mapping[Edition, tuple[Warned, ...]] = field(default_factory=dict)
+    """What policies found wrong with admitted editions, and only report."""
 
 
 @dataclass(frozen=True, slots=True)

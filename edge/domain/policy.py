@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
-from fleet.policy import Authority, PolicySpec, SignerIdentity, TrustRootSpec
+from edge.domain.moment import Moment
+from fleet.policy import Authority, CertificateChain, Notation, PolicySpec, SignerIdentity, TrustRootSpec
 from fleet.reference import Digest
 
 FLEET = "fleet"
@@ -94,6 +95,28 @@ class Rules:
     def trust_version(self) -> bytes:
         """Changes whenever a trust root comes, goes or changes."""
         return joined_version(b"edge.trust\0", (root.version for root in self.trust_roots.values()))
+
+    def trust_version_at(self, moment: Moment) -> bytes:
+        """Change as `trust_version` does, and with what the time makes of policies and trust roots."""
+        if not self.needs_time:
+            return self.trust_version
+        lapsed = [one.version for one in self._expiring if one.expires_at and one.expires_at <= moment.at]
+        return joined_version(b"edge.time\0", (self.trust_version, bytes([moment.is_known]), *lapsed))
+
+    @property
+    def needs_time(self) -> bool:
+        """Say whether verdicts may change with time alone."""
+        return any(one.expires_at for one in self._expiring) or any(
+            isinstance(by.verifier, CertificateChain | Notation) for one in self.policies for by in one.spec.authorities
+        )
+
+    def next_expiry(self, at: datetime) -> datetime | None:
+        """Say when time alone changes verdicts next."""
+        return min((one.expires_at for one in self._expiring if one.expires_at and one.expires_at > at), default=None)
+
+    @property
+    def _expiring(self) -> tuple[Policy | TrustRoot, ...]:
+        return (*self.policies, *self.trust_roots.values())
 
     @property
     def block_version(self) -> bytes:

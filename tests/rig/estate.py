@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from edge.domain.content import Index, read_manifest
-from fleet.policy import SignatureFormat
+from fleet.policy import Authority, KeySet, Mode, PolicySpec, SignatureFormat
+from fleet.policy_wire import write_policy
 from fleet.reference import Digest
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
@@ -34,10 +35,13 @@ from tests.rig.satellite import Satellite
 
 V2 = SignatureFormat.COSIGN_SIMPLE_SIGNING
 V3 = SignatureFormat.SIGSTORE_BUNDLE
-_FORMATS: dict[SignatureFormat, resource_pb2.SignatureFormat.ValueType] = {
-    V2: resource_pb2.SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING,
-    V3: resource_pb2.SIGNATURE_FORMAT_SIGSTORE_BUNDLE,
-}
+
+
+def by_keys(*keys: KeyPair, formats: Iterable[SignatureFormat] = (V2, V3), threshold: int = 1) -> Authority:
+    """Trust keys, of which so many must have signed."""
+    return Authority("release", KeySet(tuple(key.pem.decode() for key in keys), threshold), tuple(formats))
+
+
 SOURCE = "hub"
 TAG = "1"
 
@@ -169,24 +173,30 @@ class Estate:
         referrer_types: Sequence[str] = (),
     ) -> str:
         """Write the policy of this image's repository at this site: `→ the policy's name`."""
-        authority = resource_pb2.Authority(
-            name="release",
-            formats=[_FORMATS[form] for form in formats],
-            keys=resource_pb2.KeySet(public_keys_pem=[key.pem.decode() for key in keys]),
-        )
-        globs = [f"{image.source}/{image.repository}"]
-        spec = resource_pb2.PolicySpec(images=globs, authorities=[authority], referrer_types=referrer_types)
+        return self.rule(site, image, by_keys(*keys, formats=formats), referrer_types=referrer_types)
+
+    def rule(
+        self,
+        site: Satellite,
+        image: Image,
+        *authorities: Authority,
+        referrer_types: Sequence[str] = (),
+        mode: Mode = Mode.ENFORCE,
+    ) -> str:
+        """Write the policy of this image's repository at this site: `→ the policy's name`."""
+        globs = (f"{image.source}/{image.repository}",)
+        spec = PolicySpec(globs, authorities, referrer_types=tuple(referrer_types), mode=mode)
         name = image.repository.replace("/", "-")
-        self.change(pb.Change(policy=pb.Policy(name=name, spec=spec, scopes=[scope(site)])))
+        self.change(pb.Change(policy=pb.Policy(name=name, spec=write_policy(spec), scopes=[scope(site)])))
         return name
 
     def forbid(self, policy: str) -> None:
         """Delete a policy."""
         self.change(pb.Change(delete=pb.Deletion(policy=policy)))
 
-    def block(self, site: Satellite, *digests: Digest) -> None:
-        """Block content at a site."""
-        spec = resource_pb2.BlockSpec(digests=digests, reason="a test")
+    def block(self, site: Satellite, *digests: Digest, signers: Sequence[str] = ()) -> None:
+        """Block content or signers at a site."""
+        spec = resource_pb2.BlockSpec(digests=digests, signers=signers, reason="a test")
         self.change(pb.Change(block=pb.Block(name=f"b-{secrets.token_hex(6)}", spec=spec, scopes=[scope(site)])))
 
     def assign(self, site: Satellite, image: Image, *, platforms: Sequence[tuple[str, str]] = ()) -> str:

@@ -24,6 +24,7 @@ from edge.app.ports import SiteRegistry, SupervisedRegistry
 from edge.app.progress import ProgressBoard
 from edge.app.reconcile import Reconciler, Standing
 from edge.app.replicate import Replicator
+from edge.domain.clock import ClockState, Reading
 from edge.domain.desired import enforce
 from edge.domain.holding import HeldScope, Holding, Resource
 from edge.domain.plan import Edition
@@ -168,7 +169,14 @@ def data_plane(
     enforced, _ = enforce(journal.state.holding(), journal.state.good())
     governor = Governor(Meter(journal.traffic, now=now), now=now)
     executor = Executor(
-        replicator, site, journal.editions, sources, enforced, progress=ProgressBoard(), governor=governor
+        replicator,
+        site,
+        journal.editions,
+        sources,
+        enforced,
+        progress=ProgressBoard(),
+        governor=governor,
+        clock=lambda: Reading(now(), ClockState.SYNCED),
     )
     return Reconciler(executor, journal.editions, now=now, changed=changed), replicator
 

@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 _UPGRADES = (
     # 2: what came over the link, for budgets of bytes.
     "CREATE TABLE traffic (quarter INTEGER PRIMARY KEY, size_bytes INTEGER NOT NULL);",
+    # 3: since when an edition is admitted, and what policies only warn of.
+    "ALTER TABLE edition ADD COLUMN admitted_at TEXT; ALTER TABLE edition ADD COLUMN warnings TEXT;",
 )
 """What leads from each version of the schema to the next, beginning with the first."""
 SCHEMA_VERSION = 1 + len(_UPGRADES)

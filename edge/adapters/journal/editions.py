@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from edge.adapters.journal.database import Database
 from edge.adapters.journal.dossiers import read_dossier, write_dossier
-from edge.domain.admission import Dossier
+from edge.domain.admission import Dossier, Warned
 from edge.domain.plan import Edition, LocalTag, RuleVersions, Site
 from fleet.reference import Digest
 
@@ -38,6 +39,22 @@ def _platforms(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text)) if text != "[]" else ()
 
 
+def _written(warnings: Iterable[Warned]) -> str | None:
+    return json.dumps([[one.policy, one.reason, one.text] for one in warnings]) if warnings else None
+
+
+def _read_warnings(text: str) -> tuple[Warned, ...]:
+    return tuple(Warned(*one) for one in json.loads(text))
+
+
+def _refuse(connection: sqlite3.Connection, edition: Edition) -> None:
+    connection.execute(f"DELETE FROM edition WHERE {_IS} AND NOT begun", _key(edition))  # noqa: S608 - constants
+    connection.execute(
+        f"UPDATE edition SET policy = NULL, trust = NULL, block = NULL, admitted_at = NULL WHERE {_IS}",  # noqa: S608 - constants
+        _key(edition),
+    )
+
+
 class Editions:
     """Implements `edge.app.journal.EditionStore`."""
 
@@ -58,6 +75,8 @@ class Editions:
     def _read_site(self) -> Site:
         query = f"SELECT {_COLUMNS}, policy, trust, block, begun, published FROM edition"  # noqa: S608 - constants
         found = [(_edition(row), *row[6:]) for row in self._database.rows(query)]
+        times = f"SELECT {_COLUMNS}, admitted_at FROM edition WHERE admitted_at NOTNULL AND policy NOTNULL"  # noqa: S608 - constants
+        warned = f"SELECT {_COLUMNS}, warnings FROM edition WHERE warnings NOTNULL AND policy NOTNULL"  # noqa: S608 - constants
         tags = self._database.rows("SELECT repository, tag, digest FROM tag")
         return Site(
             admitted={
@@ -66,6 +85,8 @@ class Editions:
             begun=frozenset(edition for edition, *_, begun, _ in found if begun),
             published=frozenset(edition for edition, *_, published in found if published),
             tags={(repository, tag): Digest(digest) for repository, tag, digest in tags},
+            admitted_at={_edition(row): datetime.fromisoformat(row[6]) for row in self._database.rows(times)},
+            warned={_edition(row): _read_warnings(row[6]) for row in self._database.rows(warned)},
         )
 
     @contextmanager
@@ -82,26 +103,37 @@ class Editions:
         with self._writing() as connection:
             connection.execute(statement, row)
 
-    def admit(self, edition: Edition, dossier: Dossier, rules: RuleVersions) -> None:
-        """Record a verdict that admits, with all that it rests on."""
+    def admit(
+        self, edition: Edition, dossier: Dossier, rules: RuleVersions, *, at: datetime, warnings: Sequence[Warned] = ()
+    ) -> None:
+        """Record a verdict that admits, with all that it rests on; `at` counts where it was not admitted before."""
         statement = (
-            f"INSERT INTO edition ({_COLUMNS}, policy, trust, block, dossier, size_bytes) "  # noqa: S608 - constants
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            f"INSERT INTO edition ({_COLUMNS}, policy, trust, block, admitted_at, warnings, dossier, size_bytes) "  # noqa: S608 - constants
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             f"ON CONFLICT ({_COLUMNS}) DO UPDATE SET policy = excluded.policy, trust = excluded.trust, "
-            "block = excluded.block, dossier = excluded.dossier, size_bytes = excluded.size_bytes"
+            "block = excluded.block, admitted_at = coalesce(admitted_at, excluded.admitted_at), "
+            "warnings = excluded.warnings, dossier = excluded.dossier, size_bytes = excluded.size_bytes"
         )
         size = sum(blob.size_bytes for blob in dossier.blobs)
-        row = (*_key(edition), rules.policy, rules.trust, rules.block, write_dossier(dossier), size)
-        self._write(statement, row)
+        verdict = (rules.policy, rules.trust, rules.block, at.isoformat(), _written(warnings))
+        self._write(statement, (*_key(edition), *verdict, write_dossier(dossier), size))
+
+    def settle(
+        self, admitted: Mapping[Edition, tuple[Warned, ...]], refused: Iterable[Edition], rules: RuleVersions
+    ) -> None:
+        """Record verdicts by stored evidence, all of them at once: the evidence stays as it is."""
+        passed = f"UPDATE edition SET policy = ?, trust = ?, block = ?, warnings = ? WHERE {_IS} AND policy NOTNULL"  # noqa: S608 - constants
+        versions = (rules.policy, rules.trust, rules.block)
+        with self._writing() as connection:
+            rows = [(*versions, _written(warnings), *_key(one)) for one, warnings in admitted.items()]
+            connection.executemany(passed, rows)
+            for edition in refused:
+                _refuse(connection, edition)
 
     def refuse(self, edition: Edition) -> None:
         """Record that it is admitted no more; what may be in the registry is kept in mind until withdrawn."""
         with self._writing() as connection:
-            connection.execute(f"DELETE FROM edition WHERE {_IS} AND NOT begun", _key(edition))  # noqa: S608 - constants
-            connection.execute(
-                f"UPDATE edition SET policy = NULL, trust = NULL, block = NULL WHERE {_IS}",  # noqa: S608 - constants
-                _key(edition),
-            )
+            _refuse(connection, edition)
 
     def begin(self, edition: Edition) -> None:
         """Record that something of it may be in the registry from now on."""

@@ -110,7 +110,7 @@ def decide(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admissio
     return admit(
         replace(dossier.without_verdict(), evidence=passed.evidence),
         policy_version=rules.policy_version,
-        trust_version=rules.trust_version,
+        trust_version=rules.trust_version_at(moment),
         block_version=rules.block_version,
         warnings=passed.warnings,
     )

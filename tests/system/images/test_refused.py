@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
-from tests.rig.estate import TAG, V2, V3, Estate, Image
+from edge.domain.verify.keys import key_id
+from fleet.policy import Authority, RequiredAttestation, StaticVerdict
+from tests.rig import cosign
+from tests.rig.estate import TAG, V2, V3, Estate, Image, by_keys
 from tests.rig.forgery import bundle_of, fallback_tag, list_referrers, move_signatures, strip_bundles
 from tests.rig.hammer import blob_path, hammering, manifest_path
 from tests.rig.images import add_referrer
@@ -48,9 +52,27 @@ def signed_but_no_policy_matches(estate: Estate, site: Satellite, image: Image) 
     image.sign(estate.release, V2, V3)
 
 
-def under_a_policy_without_keys(estate: Estate, site: Satellite, image: Image) -> None:
-    estate.allow(site, image)
+def under_a_policy_that_refuses(estate: Estate, site: Satellite, image: Image) -> None:
+    estate.rule(site, image, Authority("nobody", StaticVerdict(passes=False)))
     image.sign(estate.release, V2, V3)
+
+
+def signed_by_one_where_two_must(estate: Estate, site: Satellite, image: Image) -> None:
+    estate.rule(site, image, by_keys(estate.release, estate.stranger, threshold=2))
+    image.sign(estate.release, V2, V3)
+
+
+def signed_but_not_attested(estate: Estate, site: Satellite, image: Image) -> None:
+    asked = (RequiredAttestation("provenance", "https://slsa.dev/provenance/v1"),)
+    estate.rule(site, image, replace(by_keys(estate.release), attestations=asked))
+    image.sign(estate.release, V2, V3)
+
+
+def signed_by_a_key_that_is_blocked(estate: Estate, site: Satellite, image: Image) -> None:
+    key = cosign.generate_key(estate.directory, f"blocked-{secrets.token_hex(4)}")  # others are needed on
+    estate.allow(site, image, key)
+    estate.block(site, signers=[key_id(key.pem)])
+    image.sign(key, V2, V3)
 
 
 ATTACKS: dict[Attack, str] = {
@@ -59,7 +81,10 @@ ATTACKS: dict[Attack, str] = {
     signed_for_another_digest: "DIGEST_NOT_SIGNED",
     stripped_of_the_format_that_counts: "FORMAT_NOT_ALLOWED",
     signed_but_no_policy_matches: "NO_POLICY",
-    under_a_policy_without_keys: "POLICY_EMPTY",
+    under_a_policy_that_refuses: "STATIC_FAIL",
+    signed_by_one_where_two_must: "THRESHOLD_NOT_MET",
+    signed_but_not_attested: "ATTESTATION_MISSING",
+    signed_by_a_key_that_is_blocked: "SIGNER_BLOCKED",
 }
 
 

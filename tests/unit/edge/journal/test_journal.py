@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from fleet.v1 import resource_pb2 as pb
 from tests.rig.local_site import artifact, holding, resource, source
 
 DIGEST = Digest("sha256:" + "a" * 64)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RULES = RuleVersions(b"p", b"t", b"b")
 EDITION = Edition("hub/app:1", "hub", "app", "app", DIGEST, ("linux/amd64",))
 
@@ -52,7 +54,7 @@ def test_a_dossier_comes_back_as_it_was() -> None:
 
 def test_the_site_is_read_again_after_a_write_and_only_then(path: Path) -> None:
     editions = Journal.open(path).editions
-    editions.admit(EDITION, dossier(), RULES)
+    editions.admit(EDITION, dossier(), RULES, at=NOW)
     before = editions.site()
     assert editions.site() is before
     editions.publish(EDITION, "1")
@@ -99,7 +101,7 @@ def test_an_unreadable_resource_keeps_its_last_good_reading_over_a_restart(path:
 def test_an_edition_goes_through_its_life(path: Path) -> None:
     journal = Journal.open(path)
     editions = journal.editions
-    editions.admit(EDITION, dossier(), RULES)
+    editions.admit(EDITION, dossier(), RULES, at=NOW)
     assert editions.site().admitted == {EDITION: RULES}
     editions.begin(EDITION)
     editions.publish(EDITION, "1")
@@ -117,7 +119,7 @@ def test_an_edition_goes_through_its_life(path: Path) -> None:
 
 def test_a_refused_edition_that_never_began_leaves_nothing(path: Path) -> None:
     journal = Journal.open(path)
-    journal.editions.admit(EDITION, dossier(), RULES)
+    journal.editions.admit(EDITION, dossier(), RULES, at=NOW)
     journal.editions.refuse(EDITION)
     assert journal.editions.dossier(EDITION) is None
     journal.close()
@@ -174,7 +176,10 @@ def test_a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_h
     journal.intents.intend_put("app", {"1": DIGEST})
     journal.close()
     connection = sqlite3.connect(path)
-    connection.executescript("DROP TABLE traffic; PRAGMA user_version=1;")
+    connection.executescript(
+        "DROP TABLE traffic; ALTER TABLE edition DROP COLUMN admitted_at; ALTER TABLE edition DROP COLUMN warnings;"
+        "PRAGMA user_version=1;"
+    )
     connection.close()
     journal = Journal.open(path)
     assert journal.set_aside_to is None

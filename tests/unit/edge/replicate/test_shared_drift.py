@@ -54,7 +54,7 @@ class Shared:
         root = self.source.add(os.urandom(3000))
         admitted = admission(self.source, REPOSITORY, root, "v1", evidence=(signature(root),))
         self.edition = Edition("hub/app:1", "hub", REPOSITORY, REPOSITORY, root.digest)
-        self.journal.editions.admit(self.edition, admitted, RULES)
+        self.journal.editions.admit(self.edition, admitted, RULES, at=datetime(2026, 6, 1, tzinfo=UTC))
         self.journal.editions.begin(self.edition)
         self.replicator.replicate(admitted, self.source, lambda same: same)
         self.journal.editions.publish(self.edition, "v1")
