@@ -18,6 +18,29 @@ class ArtifactState(IntEnum):
     WAITING = 2
     REFUSED = 3
     FAILED = 4
+    WARNED = 5
+
+
+@unique
+class StepOutcome(IntEnum):
+    """How one step of a verdict ended; the numbers are the contract's."""
+
+    UNSPECIFIED = 0
+    PASSED = 1
+    FAILED = 2
+    WARNED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a verdict on an image."""
+
+    text: str
+    outcome: StepOutcome
+    reason: str = ""
+    authority: str = ""
+    evidence_digest: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +59,7 @@ class ResourceException:
     total_bytes: int = 0
     retry_at: datetime | None = None
     rate_bytes_per_s: int = 0
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,8 @@ class Report:
     foreign_withdrawn: int = 0
     registry_kind: str = ""
     registry_exclusive: bool = False
+    revocation_epoch: int = 0
+    warned: int = 0
 
 
 def only_progressed(before: Report | None, after: Report) -> bool:
@@ -152,6 +178,7 @@ class ArtifactStatus:
     total_bytes: int = 0
     retry_at: datetime | None = None
     rate_bytes_per_s: int = 0
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

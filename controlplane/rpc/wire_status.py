@@ -15,6 +15,8 @@ from controlplane.domain.status import (
     Report,
     ResourceException,
     SatelliteStatus,
+    Step,
+    StepOutcome,
 )
 from controlplane.rpc.wire import clean, read_position, read_time, within, write_lifecycle, write_position, write_time
 from fleet.errors import malformed
@@ -22,6 +24,7 @@ from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import health_pb2, resource_pb2, state_pb2
 
 MAX_EXCEPTIONS = 100
+MAX_STEPS = 32
 _DIGEST_BYTES = 32
 _MAX_NAME = 512
 _MAX_BUDGETS = 8
@@ -57,6 +60,30 @@ def _read_exception(message: state_pb2.ResourceException) -> ResourceException:
         total_bytes=_size(message.total_bytes),
         retry_at=read_time(message, "retry_at"),
         rate_bytes_per_s=_size(message.rate_bytes_per_s),
+        steps=tuple(map(_read_step, within(message.steps, MAX_STEPS, what="a verdict's list of steps"))),
+    )
+
+
+def _read_step(message: state_pb2.VerdictStep) -> Step:
+    known = int(message.outcome) in set(StepOutcome)
+    return Step(
+        text=clean(message.text, 256),
+        outcome=StepOutcome(message.outcome) if known else StepOutcome.UNSPECIFIED,
+        reason=clean(message.reason, 64),
+        authority=clean(message.authority, 256),
+        evidence_digest=clean(message.evidence_digest, 128),
+        signer=clean(message.signer),
+    )
+
+
+def _write_step(value: Step) -> state_pb2.VerdictStep:
+    return state_pb2.VerdictStep(
+        text=value.text,
+        outcome=state_pb2.StepOutcome.ValueType(int(value.outcome)),
+        reason=value.reason,
+        authority=value.authority,
+        evidence_digest=value.evidence_digest,
+        signer=value.signer,
     )
 
 
@@ -82,6 +109,8 @@ def read_report(message: state_pb2.StateReport) -> Report:
         foreign_withdrawn=message.foreign_withdrawn,
         registry_kind=clean(message.registry_kind, 32),
         registry_exclusive=message.registry_exclusive,
+        revocation_epoch=_size(message.revocation_epoch),
+        warned=message.warned,
     )
 
 
@@ -99,6 +128,7 @@ def _write_exception(value: ResourceException) -> state_pb2.ResourceException:
         total_bytes=value.total_bytes,
         retry_at=write_time(value.retry_at),
         rate_bytes_per_s=value.rate_bytes_per_s,
+        steps=map(_write_step, value.steps),
     )
 
 
@@ -118,6 +148,8 @@ def _write_report(value: Report) -> state_pb2.StateReport:
         foreign_withdrawn=value.foreign_withdrawn,
         registry_kind=value.registry_kind,
         registry_exclusive=value.registry_exclusive,
+        revocation_epoch=value.revocation_epoch,
+        warned=value.warned,
     )
 
 
@@ -234,6 +266,7 @@ def write_artifact_status(value: ArtifactStatus) -> pb.ArtifactStatus:
         total_bytes=value.total_bytes,
         retry_at=write_time(value.retry_at),
         rate_bytes_per_s=value.rate_bytes_per_s,
+        steps=map(_write_step, value.steps),
     )
 
 

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from edge.app.ground_control import Attested, Lifecycle, Opening
+from edge.domain.admission import Finding
 from edge.domain.clock import ClockState, Reading
 from edge.domain.health import Health
 from edge.domain.holding import Binding, Resource, ScopeDelta
@@ -25,6 +26,7 @@ from edge.domain.session import (
     Staged,
     Unchanged,
 )
+from edge.domain.verify.reasons import TEXTS
 from fleet.errors import FleetError, Kind
 from fleet.position import Position
 from fleet.protocol import PROTOCOL_VERSION, Farewell
@@ -33,6 +35,7 @@ from fleet.v1 import attestation_pb2, health_pb2, resource_pb2, state_pb2
 MESSAGE_BYTES = 60 * 1024
 """Of an inventory or report, less than the contract's 64 KiB, which the envelope shares."""
 MAX_TEXT = 512
+MAX_STEPS = 32
 _CLOCKS = {
     ClockState.SYNCED: state_pb2.CLOCK_STATE_SYNCED,
     ClockState.FLOOR: state_pb2.CLOCK_STATE_FLOOR,
@@ -153,7 +156,7 @@ def write_report(sequence: int, report: Report) -> state_pb2.StreamStateRequest:
         held_digest=report.held_digest,
         enforced_digest=report.enforced_digest,
         desired=report.desired,
-        published=report.counts.get(State.PUBLISHED, 0),
+        published=report.counts.get(State.PUBLISHED, 0) + report.counts.get(State.WARNED, 0),
         waiting=report.counts.get(State.WAITING, 0),
         refused=report.counts.get(State.REFUSED, 0),
         failed=report.counts.get(State.FAILED, 0),
@@ -161,6 +164,8 @@ def write_report(sequence: int, report: Report) -> state_pb2.StreamStateRequest:
         foreign_withdrawn=report.foreign_withdrawn,
         registry_kind=report.registry_kind,
         registry_exclusive=report.registry_exclusive,
+        revocation_epoch=report.revocation_epoch,
+        warned=report.counts.get(State.WARNED, 0),
     )
     size = message.ByteSize()
     for row in report.exceptions:
@@ -187,6 +192,19 @@ def _exception(row: Row) -> state_pb2.ResourceException:
         total_bytes=row.total_bytes,
         retry_at=_stamp(row.until),
         rate_bytes_per_s=row.rate_bytes_per_s,
+        steps=[_step(one, row.state) for one in row.steps[:MAX_STEPS]],
+    )
+
+
+def _step(one: Finding, state: State) -> state_pb2.VerdictStep:
+    failed = state_pb2.STEP_OUTCOME_WARNED if state is State.WARNED else state_pb2.STEP_OUTCOME_FAILED
+    return state_pb2.VerdictStep(
+        text=TEXTS.get(one.reason, "")[:256],
+        outcome=failed if one.reason else state_pb2.STEP_OUTCOME_PASSED,
+        reason=one.reason[:64],
+        authority=one.authority[:256],
+        evidence_digest=one.evidence,
+        signer=one.signer[:MAX_TEXT],
     )
 
 

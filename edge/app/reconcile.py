@@ -314,7 +314,9 @@ class Reconciler:
         if known is None or known.reason != verdict.reason:
             self._since[edition] = self._now()
             _log.warning("artifact.refused", artifact=edition.name, digest=edition.digest, reason=verdict.reason)
-        self._setbacks[edition] = Setback(verdict.reason, verdict.text, until, self._executor.judged_by(edition))
+        self._setbacks[edition] = Setback(
+            verdict.reason, verdict.text, until, self._executor.judged_by(edition), verdict.considered
+        )
 
     def _fail(self, action: Action, error: FleetError) -> None:
         key = _key(action)

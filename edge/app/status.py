@@ -87,6 +87,7 @@ class Desk:
             foreign_withdrawn=standing.foreign_withdrawn,
             registry_kind=self._registry.kind,
             registry_exclusive=self._registry.site.capabilities.sole_writer,
+            revocation_epoch=standing.enforced.rules.blocks.epoch,
         )
 
     def document(self, *, link: LinkStatus, identity: IdentityStatus, clock: Reading, pid: int) -> dict[str, Any]:
@@ -123,6 +124,7 @@ class Desk:
                 "position": str(report.position) if report.position else None,
                 "held": report.held_digest.hex(),
                 "enforced": report.enforced_digest.hex(),
+                "revocation_epoch": report.revocation_epoch,
                 **{state.name.lower(): count for state, count in report.counts.items()},
             },
             "artifacts": [_row(row) for row in artifacts],
@@ -165,6 +167,15 @@ def _row(row: Row) -> dict[str, Any]:
         "rate_bytes_per_s": row.rate_bytes_per_s,
         "eta_s": _seconds(time_left(row.done_bytes, row.total_bytes, row.rate_bytes_per_s)),
         "retry_at": _time(row.until),
+        "steps": [
+            {
+                "authority": one.authority,
+                "evidence": one.evidence or None,
+                "signer": one.signer or None,
+                "reason": one.reason or None,
+            }
+            for one in row.steps
+        ],
     }
 
 

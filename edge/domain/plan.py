@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from edge.domain.admission import Warned
+from edge.domain.admission import Finding, Warned
 from fleet.reference import Digest
 
 LocalTag = tuple[str, str]
@@ -67,6 +67,8 @@ class Setback:
     """When it is worth another try."""
     rules: RuleVersions | None = None
     """The rules that refused it; None where no verdict was reached."""
+    steps: tuple[Finding, ...] = ()
+    """How the verdict was reached."""
 
     def stands(self, rules: RuleVersions, at: datetime) -> bool:
         """Say whether a verdict under the same rules, or a failure, is too young to be tried again."""

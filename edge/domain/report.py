@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, unique
 
+from edge.domain.admission import Finding, Warned
 from edge.domain.desired import Enforced
 from edge.domain.link import WAITS
 from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted
@@ -34,6 +35,8 @@ class State(IntEnum):
     WAITING = 2
     REFUSED = 3
     FAILED = 4
+    WARNED = 5
+    """Published, and a policy would have it reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Row:
     rate_bytes_per_s: int = 0
     until: datetime | None = None
     """When it is tried again."""
+    steps: tuple[Finding, ...] = ()
+    """How the verdict was reached, of what is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Report:
     foreign_withdrawn: int = 0
     registry_kind: str = ""
     registry_exclusive: bool = False
+    revocation_epoch: int = 0
+    """The highest serial of the blocks in force; 0 where there is none."""
 
     @property
     def desired(self) -> int:
@@ -89,7 +96,8 @@ def rows(
     def stand(one: Wanted) -> Row:
         edition = one.edition
         if edition in site.published:
-            return _published(one, enforced)
+            warned = site.warned.get(edition)
+            return _warned(one, warned) if warned else _published(one, enforced)
         row = _on_its_way(one, progress.get(edition, _UNTOUCHED), serving.get(edition.name))
         if one.held:
             text = "something in force is newer than this satellite: upgrade it"
@@ -102,6 +110,12 @@ def rows(
         for one in enforced.problems
     )
     return tuple(map(stand, enforced.wanted)), problems
+
+
+def _warned(one: Wanted, warned: tuple[Warned, ...]) -> Row:
+    text = "; ".join(f"{each.policy}: {each.text}" for each in warned)
+    steps = tuple(Finding("", each.policy, each.reason) for each in warned)
+    return replace(_bare(one, State.WARNED), reason=warned[0].reason, text=_clean(text), steps=steps)
 
 
 def _published(one: Wanted, enforced: Enforced) -> Row:
@@ -131,7 +145,9 @@ def _set_back(row: Row, setback: Setback, since: datetime | None) -> Row:
         state, row = State.REFUSED, replace(row, done_bytes=0, total_bytes=0)  # there is nothing to come
     else:
         state = State.WAITING if setback.reason in WAITS else State.FAILED
-    return replace(row, state=state, reason=setback.reason, text=text, since=since, until=setback.until)
+    return replace(
+        row, state=state, reason=setback.reason, text=text, since=since, until=setback.until, steps=setback.steps
+    )
 
 
 def _bare(one: Wanted, state: State) -> Row:
@@ -142,7 +158,7 @@ def _bare(one: Wanted, state: State) -> Row:
 
 def summarize(artifacts: Iterable[Row], problems: Iterable[Row]) -> tuple[dict[State, int], tuple[Row, ...], int]:
     """Count artifacts and pick what is to be told: `rows → counts, exceptions, how many were left out`."""
-    counts = dict.fromkeys((State.PUBLISHED, State.WAITING, State.REFUSED, State.FAILED), 0)
+    counts = dict.fromkeys((State.PUBLISHED, State.WAITING, State.REFUSED, State.FAILED, State.WARNED), 0)
     told: list[Row] = list(problems)
     for row in artifacts:
         counts[row.state] += 1
@@ -153,7 +169,7 @@ def summarize(artifacts: Iterable[Row], problems: Iterable[Row]) -> tuple[dict[S
 
 
 def _urgency(row: Row) -> tuple[int, int, str]:
-    order = {State.NONE: 0, State.REFUSED: 1, State.FAILED: 2, State.WAITING: 3}
+    order = {State.NONE: 0, State.REFUSED: 1, State.FAILED: 2, State.WARNED: 3, State.WAITING: 4}
     return (order.get(row.state, len(order)), _ORDER.get(row.reason, len(_ORDER)), row.name)
 
 

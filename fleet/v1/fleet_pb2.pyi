@@ -3958,6 +3958,7 @@ class ArtifactStatus(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     RATE_BYTES_PER_S_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The artifact's name."""
     digest: _builtins.str
@@ -3982,6 +3983,10 @@ class ArtifactStatus(_message.Message):
     def retry_at(self) -> _timestamp_pb2.Timestamp:
         """When it is tried again, as in ResourceException."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_state_pb2.VerdictStep]:
+        """How the verdict was reached, as in ResourceException."""
+
     def __init__(
         self,
         *,
@@ -3996,10 +4001,11 @@ class ArtifactStatus(_message.Message):
         total_bytes: _builtins.int = ...,
         rate_bytes_per_s: _builtins.int = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
+        steps: _abc.Iterable[_state_pb2.VerdictStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_at", b"retry_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done_bytes", b"done_bytes", "local_reference", b"local_reference", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "state", b"state", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done_bytes", b"done_bytes", "local_reference", b"local_reference", "name", b"name", "rate_bytes_per_s", b"rate_bytes_per_s", "reason", b"reason", "retry_at", b"retry_at", "scope", b"scope", "state", b"state", "steps", b"steps", "text", b"text", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,17 +14,19 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from edge.domain.content import Index, read_manifest
-from fleet.policy import Authority, KeySet, Mode, PolicySpec, SignatureFormat
+from fleet.policy import Authority, KeySet, Mode, PolicySpec, SignatureFormat, WhenExpired
 from fleet.policy_wire import write_policy
 from fleet.reference import Digest
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.rig import cosign
+from tests.rig.certificates import loopback_certificate
 from tests.rig.cosign import KeyPair
 from tests.rig.ground_control import GroundControl, Member, mint
 from tests.rig.images import AMD64, ARM64, make_image
@@ -182,13 +184,23 @@ class Estate:
         *authorities: Authority,
         referrer_types: Sequence[str] = (),
         mode: Mode = Mode.ENFORCE,
+        when_expired: WhenExpired = WhenExpired.REFUSE_NEW,
     ) -> str:
         """Write the policy of this image's repository at this site: `→ the policy's name`."""
         globs = (f"{image.source}/{image.repository}",)
-        spec = PolicySpec(globs, authorities, referrer_types=tuple(referrer_types), mode=mode)
+        spec = PolicySpec(
+            globs, authorities, referrer_types=tuple(referrer_types), mode=mode, when_expired=when_expired
+        )
         name = image.repository.replace("/", "-")
         self.change(pb.Change(policy=pb.Policy(name=name, spec=write_policy(spec), scopes=[scope(site)])))
         return name
+
+    def trust(self, site: Satellite, name: str, *, expires_at: datetime) -> None:
+        """Write a trust root of this site, with an authority in it that signs nothing."""
+        spec = resource_pb2.TrustRootSpec(ca_pem=[loopback_certificate(self.directory / name).authority.read_text()])
+        root = pb.TrustRoot(name=name, spec=spec, scopes=[scope(site)])
+        root.expires_at.FromDatetime(expires_at)
+        self.change(pb.Change(trust_root=root))
 
     def forbid(self, policy: str) -> None:
         """Delete a policy."""

@@ -46,6 +46,7 @@ def _status(wanted: Wanted, told: ResourceException | None, report: Report | Non
         total_bytes=told.total_bytes if told else 0,
         retry_at=told.retry_at if told else None,
         rate_bytes_per_s=told.rate_bytes_per_s if told else 0,
+        steps=told.steps if told else (),
     )
 
 

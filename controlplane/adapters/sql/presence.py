@@ -155,6 +155,8 @@ def _report_values(key: SessionKey, report: Report) -> dict[str, Any]:
         "foreign_withdrawn": report.foreign_withdrawn,
         "registry_kind": report.registry_kind,
         "registry_exclusive": report.registry_exclusive,
+        "revocation_epoch": report.revocation_epoch,
+        "warned": report.warned,
     }
 
 
@@ -175,6 +177,7 @@ def _exception_rows(satellite: str, report: Report) -> list[dict[str, Any]]:
             "total_bytes": each.total_bytes,
             "retry_at": each.retry_at,
             "rate_bytes_per_s": each.rate_bytes_per_s,
+            "steps": [to_document(step) for step in each.steps] or None,
         }
         for ordinal, each in enumerate(report.exceptions)
     ]

@@ -33,6 +33,7 @@ from controlplane.domain.status import (
     Report,
     ResourceException,
     SatelliteStatus,
+    Step,
 )
 
 MAX_CHANGED = 1000
@@ -119,6 +120,7 @@ def _exception(row: ReportExceptionRow) -> ResourceException:
         total_bytes=row.total_bytes,
         retry_at=row.retry_at,
         rate_bytes_per_s=row.rate_bytes_per_s,
+        steps=tuple(from_document(Step, one) for one in row.steps or ()),
     )
 
 
@@ -139,6 +141,8 @@ def _report(row: ReportRow, exceptions: tuple[ResourceException, ...]) -> Report
         foreign_withdrawn=row.foreign_withdrawn,
         registry_kind=row.registry_kind,
         registry_exclusive=row.registry_exclusive,
+        revocation_epoch=row.revocation_epoch,
+        warned=row.warned,
     )
 
 

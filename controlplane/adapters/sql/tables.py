@@ -274,6 +274,8 @@ class ReportRow(SQLModel, table=True):
     foreign_withdrawn: int
     registry_kind: str
     registry_exclusive: bool
+    revocation_epoch: int = Field(default=0, sa_type=BigInteger)
+    warned: int = 0
 
 
 class ReportExceptionRow(SQLModel, table=True):
@@ -294,6 +296,7 @@ class ReportExceptionRow(SQLModel, table=True):
     total_bytes: int = Field(sa_type=BigInteger)
     retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     rate_bytes_per_s: int = Field(sa_type=BigInteger)
+    steps: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
 
 
 class HealthRow(SQLModel, table=True):

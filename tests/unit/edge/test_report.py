@@ -36,7 +36,7 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
     )
     enforced = Enforced(wanted=tuple(Wanted(one, "1") for one in (good, refused, failed, waiting)))
     counts, told, omitted = summarize(*rows(enforced, site, {}, {}))
-    assert counts == {State.PUBLISHED: 1, State.REFUSED: 1, State.FAILED: 1, State.WAITING: 1}
+    assert counts == {State.PUBLISHED: 1, State.REFUSED: 1, State.FAILED: 1, State.WAITING: 1, State.WARNED: 0}
     assert [row.reason for row in told] == ["UNSIGNED", "SOURCE_UNREACHABLE", "QUEUED"]
     assert told[0].serving_digest == old.digest
     assert "\x1b" not in told[0].text
