@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from controlplane.satctl.reading import FORMATS, check_public_key, read_text
-from controlplane.satctl.yaml_nodes import Fields, File, either, line_of
+from controlplane.satctl.yaml_nodes import Fields, File, either
 from fleet.policy import (
     Authority,
     CertificateChain,
@@ -198,7 +198,7 @@ def _either_way(file: File, node: yaml.Node, fields: Fields, name: str) -> TextM
         return TextMatch(file.text(exact))
     if regexp and not exact:
         return read_regexp(file, regexp)
-    raise file.error(line_of(node), f"an identity has either `{name}` or `{name}_regexp`: write one of them")
+    raise file.wrong(node, f"an identity has either `{name}` or `{name}_regexp`: write one of them")
 
 
 def read_regexp(file: File, node: yaml.Node) -> TextMatch:

@@ -9,12 +9,13 @@ import typer
 
 from controlplane.satctl.applying import apply_rules, warn
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.entities import POLICY
+from controlplane.satctl.entities import POLICY, SOURCE
 from controlplane.satctl.options import AsJson, Etag, Force, Reason
 from controlplane.satctl.policy_view import COLUMNS, facts
 from controlplane.satctl.reading import check_public_key, read_formats, read_scope, read_text
-from controlplane.satctl.render import say, show_list, show_one
+from controlplane.satctl.render import print_line, say, show_list, show_one
 from controlplane.satctl.running import run
+from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.resource_pb2 import Authority, KeySet, PolicySpec
 
@@ -78,6 +79,44 @@ def apply(
     for warning in read.warnings:
         warn(warning)
     apply_rules(context, read.rules, dry_run=dry_run, reason=reason, as_json=as_json)
+
+
+@app.command("import")
+def import_policies(
+    context: typer.Context,
+    *,
+    file: Annotated[Path, typer.Option("--file", "-f", help="ClusterImagePolicies, v1alpha1 or v1beta1.")],
+    trust_root: Annotated[
+        str, typer.Option(help="What takes the place of the public sigstore, where none is named.", show_default=False)
+    ] = "",
+    scope: Annotated[list[str], typer.Option(help="fleet, group/NAME or satellite/NAME.")] = ["fleet"],  # noqa: B006
+    output: Annotated[
+        str, typer.Option(help="yaml: print it as `policy apply` reads it, and write nothing.", show_default=False)
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make policies of those of sigstore's policy-controller; what cannot be said here is an error, never left out.
+
+    satctl policy import -f cip.yaml --output yaml > policy.yaml
+
+    Hosts in globs become the sources that have their address.
+    """
+    from controlplane.satctl.cip_file import read_cluster_policies  # noqa: PLC0415 - what help need not wait for
+    from controlplane.satctl.policy_yaml import write_yaml  # noqa: PLC0415 - as above
+
+    if output not in {"", "yaml"}:
+        raise malformed("OUTPUT_UNKNOWN", "the output is yaml, or left out", subject=output[:40])
+    sources = run(context, SOURCE.all)
+    read = read_cluster_policies(file, sources, trust_root=trust_root, scopes=list(map(read_scope, scope)))
+    for warning in read.warnings:
+        warn(warning)
+    if output:
+        for line in write_yaml([one for one in read.rules if isinstance(one, pb.Policy)]).splitlines():
+            print_line(line)
+    else:
+        apply_rules(context, read.rules, dry_run=dry_run, reason=reason, as_json=as_json)
 
 
 @app.command("list")

@@ -58,7 +58,11 @@ class File:
 
     def fail(self, node: yaml.Node, what: str) -> NoReturn:
         """Say what is wrong with a node."""
-        raise self.error(line_of(node), what)
+        raise self.wrong(node, what)
+
+    def wrong(self, node: yaml.Node, what: str) -> FleetError:
+        """Make the error for a node."""
+        return self.error(line_of(node), what)
 
     def warn(self, node: yaml.Node, what: str) -> None:
         """Remember what is allowed and probably not meant."""
@@ -79,6 +83,14 @@ class File:
         if missing := [name for name in required if name not in fields]:
             self.fail(node, f"`{missing[0]}` is missing: add it")
         return fields
+
+    def loose(self, node: yaml.Node, name: str) -> yaml.Node:
+        """Find one field of a mapping whose other fields mean nothing here."""
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.value == name:
+                found: yaml.Node = value
+                return found
+        raise self.wrong(node, f"`{name}` is missing: add it")
 
     def items(self, node: yaml.Node, *, at_least_one: bool = False) -> list[yaml.Node]:
         """Read a list."""
