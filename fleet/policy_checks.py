@@ -153,8 +153,8 @@ def check_evidence(authority: Authority) -> None:
     if isinstance(authority.verifier, Notation):
         text = "with notation the level says what must prove the time: leave log_evidence out"
         raise malformed("LOG_EVIDENCE_UNFIT", text, subject=authority.name)
-    if asked.certificate_timestamps and isinstance(authority.verifier, KeySet):
-        text = "certificate timestamps are in certificates, which keys do without: write certificate_timestamps: 0"
+    if asked.certificate_timestamps and not isinstance(authority.verifier, Keyless):
+        text = "certificate timestamps are in short-lived certificates alone: write certificate_timestamps: 0"
         raise malformed("LOG_EVIDENCE_UNFIT", text, subject=authority.name)
 
 

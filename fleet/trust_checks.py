@@ -6,15 +6,15 @@ and revocation lists.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from fleet.documents import Fields, Reader
 from fleet.errors import FleetError, malformed
 from fleet.policy import Authority, CertificateChain, Keyless, LogEvidence, Notation, NotationLevel, TrustRootSpec
 from fleet.public_keys import read_key
@@ -23,6 +23,11 @@ _FAMILY = "application/vnd.dev.sigstore.trustedroot"
 MEDIA_TYPES = frozenset(
     f"{_FAMILY}{form}" for version in ("0.1", "0.2") for form in (f"+json;version={version}", f".v{version}+json")
 )
+MAX_CERTIFICATES = 16
+"""In one PEM text."""
+MAX_LISTED = 64
+T = TypeVar("T")
+_READER = Reader("TRUSTED_ROOT_MALFORMED", "trusted_root.json (`cosign trusted-root create` makes one)")
 _AUTHORITIES = ("certificateAuthorities", "timestampAuthorities")
 _LOGS = ("tlogs", "ctlogs")
 
@@ -49,11 +54,24 @@ def check_trust_root(spec: TrustRootSpec) -> TrustRootSpec:
 def check_certificates(pem: str) -> str:
     """Return PEM certificates, at least one; `CA_MALFORMED`."""
     try:
-        x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+        found = x509.load_pem_x509_certificates(pem.encode())
+        for one in found:
+            _check_whole(one)
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         text = "an authority's certificates are PEM, and begin with -----BEGIN CERTIFICATE-----"
         raise malformed("CA_MALFORMED", text) from error
+    if len(found) > MAX_CERTIFICATES:
+        raise malformed("CA_MALFORMED", "at most 16 certificates are in one text: divide it")
     return pem
+
+
+def _check_whole(certificate: x509.Certificate) -> None:
+    """Read what is otherwise read late, and may be damaged."""
+    _ = certificate.extensions, certificate.public_key()
+
+
+def _read_certificate(der: bytes) -> None:
+    _check_whole(x509.load_der_x509_certificate(der))
 
 
 def check_revocation_list(der: bytes) -> bytes:
@@ -66,58 +84,55 @@ def check_revocation_list(der: bytes) -> bytes:
     return der
 
 
-def check_trusted_root(raw: bytes) -> Mapping[str, Any]:
-    """Read a `trusted_root.json`; every certificate and key in it can be read, too.
+def check_trusted_root(raw: bytes) -> bytes:
+    """Return a `trusted_root.json` all of whose certificates and keys can be read.
 
     Raises:
         FleetError: MALFORMED `TRUSTED_ROOT_MALFORMED`.
     """
+    root = _READER.parse(raw)
+    if _READER.text(root, "mediaType") not in MEDIA_TYPES:
+        raise _READER.fail("its mediaType is not that of a trusted root v0.1 or v0.2")
+    authorities = [one for field in _AUTHORITIES for one in _READER.objects(root, field, limit=MAX_LISTED)]
+    logs = [one for field in _LOGS for one in _READER.objects(root, field, limit=MAX_LISTED)]
+    if not (authorities or logs):
+        raise _READER.fail("there is no authority and no log in it")
+    for authority in authorities:
+        _check_authority(authority)
+    for log in logs:
+        _check_log(log)
+    return raw
+
+
+def _check_authority(authority: Fields) -> None:
+    chain = _READER.objects(_READER.fields(authority, "certChain"), "certificates", limit=MAX_LISTED)
+    if not chain:
+        raise _READER.fail("an authority has no certificate")
+    for one in chain:
+        _read(_read_certificate, _READER.base64(one, "rawBytes"), "an authority's certificate")
+    _check_span(authority)
+
+
+def _check_log(log: Fields) -> None:
+    key = _READER.fields(log, "publicKey")
+    _read(read_key, _READER.base64(key, "rawBytes"), "a log's public key")
+    if not _READER.base64(_READER.fields(log, "logId"), "keyId"):
+        raise _READER.fail("a log has no ID")
+    _check_span(key)
+
+
+def _check_span(holder: Fields) -> None:
+    span = _READER.maybe_fields(holder, "validFor")
+    for end in ("start", "end"):
+        if text := _READER.text(span, end, default=""):
+            _read(datetime.fromisoformat, text, f"{end} of validFor")
+
+
+def _read(read: Callable[[T], object], value: T, what: str) -> None:
     try:
-        root = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise _malformed("it is not JSON") from error
-    if not isinstance(root, dict):
-        raise _malformed("it is not a JSON object")
-    if root.get("mediaType") not in MEDIA_TYPES:
-        raise _malformed("its mediaType is not that of a trusted root v0.1 or v0.2", str(root.get("mediaType"))[:80])
-    for field in _AUTHORITIES:
-        for one in _objects(root, field):
-            _check_chain(one)
-    for field in _LOGS:
-        for one in _objects(root, field):
-            _check_bytes(one.get("publicKey"), read_key, "a log's public key")
-    if not any(root.get(field) for field in (*_AUTHORITIES, *_LOGS)):
-        raise _malformed("there is no authority and no log in it")
-    return root
-
-
-def _malformed(what: str, subject: str = "") -> FleetError:
-    text = f"this is no trusted_root.json: {what} (`cosign trusted-root create` makes one)"
-    return malformed("TRUSTED_ROOT_MALFORMED", text, subject=subject)
-
-
-def _objects(holder: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
-    found = holder.get(field) or []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise _malformed(f"{field} is not a list of objects")
-    return found
-
-
-def _check_chain(authority: Mapping[str, Any]) -> None:
-    chain = authority.get("certChain")
-    certificates = _objects(chain, "certificates") if isinstance(chain, dict) else ()
-    if not certificates:
-        raise _malformed("an authority has no certificate")
-    for one in certificates:
-        _check_bytes(one, x509.load_der_x509_certificate, "an authority's certificate")
-
-
-def _check_bytes(holder: object, read: Callable[[bytes], object], what: str) -> None:
-    encoded = holder.get("rawBytes") if isinstance(holder, dict) else None
-    try:
-        read(base64.b64decode(encoded or "", validate=True))
-    except (ValueError, TypeError, binascii.Error, FleetError, UnsupportedAlgorithm) as error:
-        raise _malformed(f"{what} cannot be read") from error
+        read(value)
+    except (ValueError, FleetError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise _READER.fail(f"{what} cannot be read") from error
 
 
 def check_use(authority: Authority, spec: TrustRootSpec) -> None:
@@ -146,7 +161,9 @@ def _check_evidence(authority: Authority, asked: LogEvidence, spec: TrustRootSpe
         raise _lacks(authority, "a certificate log (ctlogs in a trusted_root.json)")
     if asked.timestamps and not stamps:
         raise _lacks(authority, "a timestamp authority")
-    if asked.observed_times and not (stamps or root.get("tlogs")):
+    # The time of a short-lived certificate's use is proven in any case: it has expired since.
+    proves = asked.observed_times or isinstance(authority.verifier, Keyless)
+    if proves and not (stamps or root.get("tlogs")):
         raise _lacks(authority, "a timestamp authority or a transparency log")
 
 

@@ -138,13 +138,13 @@ class Placed:
     scopes: tuple[str, ...]
 
 
-def check_trust(policy: Policy, roots: Mapping[str, Placed], gone: frozenset[str]) -> None:
+def check_trust(policy: Policy, roots: Mapping[str, Placed], *, is_written: bool) -> None:
     """See that each trust root that a policy names is in every scope of the policy, or in the fleet's, and fits.
 
     Args:
         policy: the policy, with the scopes that hold it.
         roots: all trust roots there are.
-        gone: names of those that the same change takes away, or takes from a scope.
+        is_written: the policy is what changes; otherwise it is the trust root, and the policy relies on it.
 
     Raises:
         FleetError: PRECONDITION `TRUST_ROOT_UNKNOWN`, `TRUST_ROOT_IN_USE`, `TRUST_ROOT_LACKS`.
@@ -155,13 +155,13 @@ def check_trust(policy: Policy, roots: Mapping[str, Placed], gone: frozenset[str
         root = roots.get(authority.trust_root)
         for scope in policy.scopes:
             if root is None or not {scope, FLEET_SCOPE}.intersection(root.scopes):
-                raise _missing(policy, authority.trust_root, scope, gone)
+                raise _missing(policy, authority.trust_root, scope, is_written=is_written)
         if root is not None:
             check_use(authority, root.spec)
 
 
-def _missing(policy: Policy, root: str, scope: str, gone: frozenset[str]) -> FleetError:
-    if root in gone:
+def _missing(policy: Policy, root: str, scope: str, *, is_written: bool) -> FleetError:
+    if not is_written:
         text = f"the policy {policy.name} relies on the trust root in {scope}: change the policy first"
         return FleetError(Kind.PRECONDITION, "TRUST_ROOT_IN_USE", text, subject=root)
     text = f"the policy {policy.name} names a trust root that {scope} does not hold: make it there, or for the fleet"

@@ -10,6 +10,7 @@ import typer
 from controlplane.satctl import (
     artifacts,
     assignments,
+    blocks,
     groups,
     history,
     lifecycle,
@@ -22,6 +23,7 @@ from controlplane.satctl import (
     status,
     svid,
     tokens,
+    trusts,
     watch,
 )
 from controlplane.satctl.failure import Exit, exit_code, tell
@@ -94,6 +96,8 @@ app.add_typer(groups.app, name="group")
 app.add_typer(sources.app, name="source")
 app.add_typer(artifacts.app, name="artifact")
 app.add_typer(policies.app, name="policy")
+app.add_typer(trusts.app, name="trust")
+app.add_typer(blocks.app, name="block")
 app.add_typer(links.app, name="link")
 app.add_typer(tokens.app, name="token")
 app.add_typer(operators.app, name="operator")

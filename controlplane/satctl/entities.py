@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from controlplane.satctl.client import FleetClient
 
 Thing = TypeVar("Thing", bound=Message)
+
+_INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,8 @@ class Entity(Generic[Thing]):
 
     @property
     def field(self) -> str:
-        """Its field in them: `group`."""
-        return self.word.lower()
+        """Its field in them: `group`, `trust_root`."""
+        return _snake(self.word)
 
     async def create(self, client: FleetClient, thing: Thing) -> Thing:
         """Make it. EXISTS where it exists with other content."""
@@ -56,7 +59,7 @@ class Entity(Generic[Thing]):
     async def all(self, client: FleetClient, **filters: str) -> list[Thing]:
         """Read them all, by name."""
         method, request = _rpc(client, f"List{self.plural}", filters)
-        field = self.plural.lower()
+        field = _snake(self.plural)
 
         def items(answer: Any) -> Iterable[Thing]:  # noqa: ANN401 - one of the List answers
             return getattr(answer, field)  # type: ignore[no-any-return] # as the contract has it
@@ -72,6 +75,10 @@ class Entity(Generic[Thing]):
         return await client.call(method, request)
 
 
+def _snake(word: str) -> str:
+    return _INNER_CAPITAL.sub("_", word).lower()
+
+
 def _rpc(client: FleetClient, name: str, content: dict[str, Any]) -> tuple[Any, Any]:
     return getattr(client.fleet, name), getattr(pb, f"{name}Request")(**content)
 
@@ -81,4 +88,6 @@ GROUP = Entity(pb.Group, "Groups")
 SOURCE = Entity(pb.Source, "Sources")
 ARTIFACT = Entity(pb.Artifact, "Artifacts")
 POLICY = Entity(pb.Policy, "Policies")
+TRUST_ROOT = Entity(pb.TrustRoot, "TrustRoots")
+BLOCK = Entity(pb.Block, "Blocks")
 CONFIGURATION = Entity(pb.Configuration, "Configurations")

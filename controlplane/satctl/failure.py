@@ -34,6 +34,8 @@ _REMEDIES = {
     "SOURCE_UNKNOWN": "`satctl source list` shows those there are, `satctl source create NAME --address …` makes one",
     "ARTIFACT_UNKNOWN": "`satctl artifact list` shows those there are",
     "POLICY_UNKNOWN": "`satctl policy list` shows those there are",
+    "TRUST_ROOT_UNKNOWN": "`satctl trust list` shows those there are, `satctl trust create NAME` makes one",
+    "BLOCK_UNKNOWN": "`satctl block list` shows those there are",
     "OPERATOR_UNKNOWN": "`satctl operator set NAME --role viewer` makes one",
     "TOKEN_UNKNOWN": "`satctl token list` shows those there are",
     "SATELLITE_EXISTS": "`satctl satellite update` changes it",
@@ -41,6 +43,8 @@ _REMEDIES = {
     "SOURCE_EXISTS": "`satctl source update` changes it",
     "ARTIFACT_EXISTS": "`satctl artifact update` changes it",
     "POLICY_EXISTS": "`satctl policy apply` changes it",
+    "TRUST_ROOT_EXISTS": "`satctl trust apply` changes it",
+    "BLOCK_EXISTS": "`satctl policy apply` changes it, by a document with `kind: Block`",
     "GC_ID_MISMATCH": "somebody else answers at this address: do not log in there, and tell your admin",
     "GC_UNTRUSTED": "its certificate is from another authority: somebody else may answer at this address",
 }

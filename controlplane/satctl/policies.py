@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from controlplane.satctl.applying import apply_rules, warn
 from controlplane.satctl.asking import confirm
-from controlplane.satctl.document import document, enum_word
-from controlplane.satctl.entities import POLICY
+from controlplane.satctl.entities import POLICY, SOURCE
 from controlplane.satctl.options import AsJson, Etag, Force, Reason
-from controlplane.satctl.policy_file import read_policies
-from controlplane.satctl.reading import FORMATS, check_public_key, read_formats, read_scope, read_text
-from controlplane.satctl.render import (
-    Cell,
-    Column,
-    coloured,
-    print_json,
-    print_table,
-    say,
-    show_list,
-    show_one,
-    table_of,
-)
+from controlplane.satctl.policy_view import COLUMNS, facts
+from controlplane.satctl.reading import check_public_key, read_formats, read_scope, read_text
+from controlplane.satctl.render import print_line, say, show_list, show_one
 from controlplane.satctl.running import run
+from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.resource_pb2 import Authority, KeySet, PolicySpec
 
 app = typer.Typer(no_args_is_help=True, help="Who must have signed what: make, apply from a file, list, show, delete.")
 
 Name = Annotated[str, typer.Argument(help="The policy's name.")]
-_WORDS = {number: word for word, number in FORMATS.items()}
-
-
-def _formats(authority: Authority) -> str:
-    return ", ".join(_WORDS.get(number, str(number)) for number in authority.formats)
-
-
-COLUMNS: tuple[Column[pb.Policy], ...] = (
-    Column("NAME", lambda p: p.name),
-    Column("IMAGES", lambda p: ", ".join(p.spec.images), folds=True),
-    Column("AUTHORITIES", lambda p: ", ".join(f"{a.name} ({_formats(a)})" for a in p.spec.authorities), folds=True),
-    Column("SCOPES", lambda p: ", ".join(p.scopes), folds=True),
-)
-RESULTS: tuple[Column[pb.ChangeResult], ...] = (
-    Column("POLICY", lambda r: r.name),
-    Column("OUTCOME", lambda r: coloured(enum_word(pb.ChangeOutcome.DESCRIPTOR, r.outcome))),
-)
-
-
-def facts(policy: pb.Policy) -> Iterable[tuple[str, Cell]]:
-    """Say what is known of one."""
-    yield "name", policy.name
-    yield "scopes", ", ".join(policy.scopes)
-    yield "images", "\n".join(policy.spec.images)
-    for authority in policy.spec.authorities:
-        keys = len(authority.keys.public_keys_pem)
-        yield "authority", f"{authority.name}: {keys} key{'s' * (keys != 1)}, {_formats(authority)}"
-    yield "reference", "must be the artifact's own repository" if policy.spec.check_reference else ""
-    yield "referrers", ", ".join(policy.spec.referrer_types)
 
 
 @app.command()
@@ -68,11 +29,12 @@ def create(
     context: typer.Context,
     *,
     name: Name,
-    key: Annotated[list[Path], typer.Option(help="A PEM public key (cosign.pub); one of several is enough.")],
+    key: Annotated[list[Path], typer.Option(help="A PEM public key (cosign.pub); may be repeated.")],
     image: Annotated[list[str], typer.Option(help="Glob over SOURCE/REPOSITORY: 'hub/**'.")],
     formats: Annotated[
         list[str], typer.Option("--format", help="Signatures that count: bundle (cosign 3), simple-signing (cosign 2).")
     ] = ["bundle"],  # noqa: B006 - typer copies it
+    threshold: Annotated[int, typer.Option(min=1, help="How many of the keys must have signed.")] = 1,
     scope: Annotated[list[str], typer.Option(help="fleet, group/NAME or satellite/NAME.")] = ["fleet"],  # noqa: B006
     authority: Annotated[str, typer.Option(help="Name of the signer, for verdicts and logs.")] = "signer",
     check_reference: Annotated[
@@ -88,7 +50,9 @@ def create(
     satctl policy create base --key cosign.pub --image 'hub/**' --format bundle,simple-signing
     """
     keys = [check_public_key(read_text(path), subject=str(path)) for path in key]
-    signer = Authority(name=authority, formats=read_formats(formats), keys=KeySet(public_keys_pem=keys))
+    signer = Authority(
+        name=authority, formats=read_formats(formats), keys=KeySet(public_keys_pem=keys, threshold=threshold)
+    )
     spec = PolicySpec(
         images=image, authorities=[signer], check_reference=check_reference, referrer_types=referrer_type or ()
     )
@@ -100,24 +64,59 @@ def create(
 def apply(
     context: typer.Context,
     *,
-    file: Annotated[Path, typer.Option("--file", "-f", help="YAML; several policies are separated by ---.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="YAML; several documents are separated by ---.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make or replace policies from a file: all of them, or none.
+    """Make or replace policies, trust roots and blocks from a file: all of them, or none.
 
-    satctl policy apply -f policy.yaml --dry-run
+    docs/policies.md shows every field. satctl policy apply -f policy.yaml --dry-run
     """
-    changes = [pb.Change(policy=policy) for policy in read_policies(file)]
-    request = pb.ApplyChangesRequest(changes=changes, dry_run=dry_run, reason=reason)
-    applied = run(context, lambda client: client.call(client.fleet.ApplyChanges, request))
-    if as_json:
-        print_json(document(applied))
+    from controlplane.satctl.policy_file import read_rules  # noqa: PLC0415 - what help need not wait for
+
+    read = read_rules(file)
+    for warning in read.warnings:
+        warn(warning)
+    apply_rules(context, read.rules, dry_run=dry_run, reason=reason, as_json=as_json)
+
+
+@app.command("import")
+def import_policies(
+    context: typer.Context,
+    *,
+    file: Annotated[Path, typer.Option("--file", "-f", help="ClusterImagePolicies, v1alpha1 or v1beta1.")],
+    trust_root: Annotated[
+        str, typer.Option(help="What takes the place of the public sigstore, where none is named.", show_default=False)
+    ] = "",
+    scope: Annotated[list[str], typer.Option(help="fleet, group/NAME or satellite/NAME.")] = ["fleet"],  # noqa: B006
+    output: Annotated[
+        str, typer.Option(help="yaml: print it as `policy apply` reads it, and write nothing.", show_default=False)
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make policies of those of sigstore's policy-controller; what cannot be said here is an error, never left out.
+
+    satctl policy import -f cip.yaml --output yaml > policy.yaml
+
+    Hosts in globs become the sources that have their address.
+    """
+    from controlplane.satctl.cip_file import read_cluster_policies  # noqa: PLC0415 - what help need not wait for
+    from controlplane.satctl.policy_yaml import write_yaml  # noqa: PLC0415 - as above
+
+    if output not in {"", "yaml"}:
+        raise malformed("OUTPUT_UNKNOWN", "the output is yaml, or left out", subject=output[:40])
+    sources = run(context, SOURCE.all)
+    read = read_cluster_policies(file, sources, trust_root=trust_root, scopes=list(map(read_scope, scope)))
+    for warning in read.warnings:
+        warn(warning)
+    if output:
+        for line in write_yaml([one for one in read.rules if isinstance(one, pb.Policy)]).splitlines():
+            print_line(line)
     else:
-        print_table(table_of(applied.results, RESULTS))
-    if dry_run:
-        say("nothing was written: this was a dry run")
+        apply_rules(context, read.rules, dry_run=dry_run, reason=reason, as_json=as_json)
 
 
 @app.command("list")

@@ -14,11 +14,15 @@ from fleet.v1 import resource_pb2 as resources
 FORMATS = {
     "bundle": resources.SIGNATURE_FORMAT_SIGSTORE_BUNDLE,
     "simple-signing": resources.SIGNATURE_FORMAT_COSIGN_SIMPLE_SIGNING,
+    "notation-jws": resources.SIGNATURE_FORMAT_NOTATION_JWS,
+    "notation-cose": resources.SIGNATURE_FORMAT_NOTATION_COSE,
 }
-"""Words for signature formats: cosign 3 writes bundles, cosign 2 simple signing."""
+"""Words for signature formats: cosign 3 writes bundles, cosign 2 simple signing, notation one of its two."""
 MAX_FILE_BYTES = 256 * 1024
+MAX_MATERIAL_BYTES = 1 << 20
 _DURATION = re.compile(r"(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?\Z")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)(B|bit)?\Z")
+_HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PLATFORM_PARTS = (2, 3)
 
 
@@ -37,6 +41,38 @@ def read_text(path: Path) -> str:
     if len(content) > MAX_FILE_BYTES:
         raise malformed("FILE_UNREADABLE", "the file is larger than 256 KiB", subject=str(path))
     return text
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of trust material, byte for byte.
+
+    Raises:
+        FleetError: MALFORMED `FILE_UNREADABLE`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_MATERIAL_BYTES + 1)
+    except OSError as error:
+        raise malformed("FILE_UNREADABLE", "the file cannot be read", subject=str(path)) from error
+    if len(content) > MAX_MATERIAL_BYTES:
+        raise malformed("FILE_UNREADABLE", "the file is larger than 1 MiB", subject=str(path))
+    return content
+
+
+def read_signer(text: str) -> str:
+    """Read a signer to block: the SHA-256 of its public key, or the file of the key.
+
+    Raises:
+        FleetError: MALFORMED `SIGNER_MALFORMED`, `FILE_UNREADABLE`, `KEY_PRIVATE`, `KEY_MALFORMED`.
+    """
+    from fleet.public_keys import key_id  # noqa: PLC0415 - half of what help would wait for
+
+    if _HEX_SHA256.match(text):
+        return text
+    if re.fullmatch(r"[0-9A-Fa-f]{40,}", text):
+        remedy = "a signer is the SHA-256 of its public key, 64 hexadecimal digits in lower case, or the key's file"
+        raise malformed("SIGNER_MALFORMED", remedy, subject=text[:80])
+    return key_id(check_public_key(read_text(Path(text)), subject=text).encode())
 
 
 def check_public_key(text: str, *, subject: str) -> str:
@@ -63,7 +99,7 @@ def read_formats(words: list[str]) -> list[resources.SignatureFormat.ValueType]:
     named = [word.strip() for text in words for word in text.split(",") if word.strip()]
     for word in named:
         if word not in FORMATS:
-            text = "a signature format is bundle (cosign 3) or simple-signing (cosign 2)"
+            text = "a signature format is bundle (cosign 3), simple-signing (cosign 2), notation-jws or notation-cose"
             raise malformed("SIGNATURE_FORMAT_UNKNOWN", text, subject=word[:40])
     return [FORMATS[word] for word in named]
 

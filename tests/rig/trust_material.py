@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -58,17 +59,28 @@ def authority() -> CertificateAuthority:
 
 
 @cache
+def _certificate() -> x509.Certificate:
+    return authority().certificate()
+
+
 def ca_pem() -> str:
     """Write its certificate."""
-    return authority().certificate().public_bytes(Encoding.PEM).decode()
+    return _certificate().public_bytes(Encoding.PEM).decode()
 
 
 def trusted_root(**changed: Any) -> dict[str, Any]:
     """Make a trusted root with one of everything; what is named takes the place of what would be there."""
-    certificate = base64.b64encode(authority().certificate().public_bytes(Encoding.DER)).decode()
+    certificate = base64.b64encode(_certificate().public_bytes(Encoding.DER)).decode()
     spki = authority().key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     chain = {"certChain": {"certificates": [{"rawBytes": certificate}]}, "uri": "https://ca.test"}
-    log = {"baseUrl": "https://log.test", "publicKey": {"rawBytes": base64.b64encode(spki).decode()}}
+    log = {
+        "baseUrl": "https://log.test",
+        "publicKey": {
+            "rawBytes": base64.b64encode(spki).decode(),
+            "validFor": {"start": "2020-01-01T00:00:00Z"},
+        },
+        "logId": {"keyId": base64.b64encode(hashlib.sha256(spki).digest()).decode()},
+    }
     whole: dict[str, Any] = {
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
         "tlogs": [log],

@@ -170,8 +170,8 @@ def check_trust_of(batch: Batch) -> None:
         FleetError: PRECONDITION `TRUST_ROOT_UNKNOWN`, `TRUST_ROOT_IN_USE`; MALFORMED `TRUST_ROOT_LACKS`.
     """
     keys = set().union(*batch.touched.keys.values())
-    moved = frozenset(name for kind, name in keys if kind == ResourceKind.TRUST_ROOT)
-    written = [name for kind, name in keys if kind == ResourceKind.POLICY]
+    moved = {name for kind, name in keys if kind == ResourceKind.TRUST_ROOT}
+    written = {name for kind, name in keys if kind == ResourceKind.POLICY}
     if not (moved or written):
         return
     batch.session.flush()
@@ -182,5 +182,6 @@ def check_trust_of(batch: Batch) -> None:
     }
     policies = select(RuleRow).where(RuleRow.kind == ResourceKind.POLICY)
     for policy in rows.policies(batch.session, batch.session.exec(policies).all()):
-        if policy.name in written or any(one.trust_root in moved for one in policy.spec.authorities):
-            check_trust(policy, roots, moved)
+        is_written = policy.name in written
+        if is_written or any(one.trust_root in moved for one in policy.spec.authorities):
+            check_trust(policy, roots, is_written=is_written)
