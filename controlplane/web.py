@@ -22,6 +22,7 @@ from controlplane.adapters.meter_socket import ask
 from controlplane.adapters.processes import read_processes
 from controlplane.adapters.sql.census import read_census
 from controlplane.adapters.sql.engine import Database, database_url, make_engine
+from controlplane.adapters.sql.log import read_position
 from controlplane.app.census import Census
 from controlplane.children import announcer
 from controlplane.config import Settings, load_settings
@@ -30,6 +31,9 @@ from controlplane.http.app import Pages
 from controlplane.http.collection import Collection, FleetNumbers
 from fleet.errors import FleetError
 from fleet.log import configure_logging
+
+MOST_REQUESTS = 64
+"""At once; more are turned away with 503."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +55,7 @@ async def serve(settings: Settings, workers: Sequence[str]) -> None:
         return await database.read(lambda session: read_census(session, datetime.now(UTC)))
 
     asks = {worker: partial(ask, meter_socket(settings, worker)) for worker in workers}
-    collection = Collection(asks, read_processes, FleetNumbers(census))
+    collection = Collection(asks, read_processes, FleetNumbers(census), lambda: database.read(read_position))
     try:
         await _answer(settings.metrics, Pages(collection.metrics, collection.is_ready))
     finally:
@@ -60,7 +64,14 @@ async def serve(settings: Settings, workers: Sequence[str]) -> None:
 
 async def _answer(address: str, pages: Pages) -> None:
     server = _Server(
-        uvicorn.Config(pages, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            pages,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            limit_concurrency=MOST_REQUESTS,
+            timeout_graceful_shutdown=1,
+        )
     )
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

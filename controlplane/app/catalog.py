@@ -25,7 +25,16 @@ STREAMS_ENDED = Family(
     Kind.COUNTER,
     "Streams that ended, by the reason of their goodbye; left: the satellite hung up, or the connection broke.",
     ("reason",),
-    known=_each("left", "superseded", "revoked", "svid_expired", "draining", "store_behind", "protocol_violation"),
+    known=_each(
+        "left",
+        "superseded",
+        "revoked",
+        "svid_expired",
+        "draining",
+        "store_behind",
+        "upgrade_required",
+        "protocol_violation",
+    ),
 )
 MESSAGES = Family(
     "stream_messages",

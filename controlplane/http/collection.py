@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 
 CENSUS_S = 8.0
 """How long the database may take to tell of the fleet; Prometheus waits 10 s for all of it."""
+REACH_S = 3.0
+"""How long the database may take to show that it is there."""
 LEAST_REST_S = 1.0
 REST_FACTOR = 20
 """A census is good for this many times what it took: counting a large fleet never takes more than 5 % of a core."""
@@ -72,11 +74,13 @@ class Collection:
         workers: asks each worker, by its name.
         processes: looks at this machine; it may block for some milliseconds.
         fleet: asks the database.
+        reach: asks the database for next to nothing, or raises.
     """
 
     workers: Mapping[str, Ask]
     processes: Callable[[], list[Sample]]
     fleet: FleetNumbers
+    reach: Callable[[], Awaitable[object]]
 
     async def metrics(self) -> list[Metric]:
         """Ask everybody at once."""
@@ -88,8 +92,12 @@ class Collection:
 
     async def is_ready(self) -> bool:
         """Say whether any worker serves, and the database answers."""
-        fleet = await self.fleet.samples()
-        return bool(await self._told()) and Sample(DATABASE_UP.name, (), 1) in fleet
+        try:
+            async with asyncio.timeout(REACH_S):
+                await self.reach()
+        except (FleetError, TimeoutError):
+            return False
+        return bool(await self._told())
 
     async def _told(self) -> dict[str, list[Sample]]:
         answers = await asyncio.gather(*(ask() for ask in self.workers.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,9 @@ BATCH = 500
 MAX_KNOWN = 10_000
 """Pairs of scope and digest that are remembered as known; a generation never changes."""
 
+Generation = tuple[str, bytes]
+"""A scope, and the digest that it has in one generation."""
+
 
 class Consultant:
     """Answers what satellites should hold, many in one query."""
@@ -27,7 +31,9 @@ class Consultant:
         self._fleet = fleet
         self._asked: dict[str, asyncio.Future[Desired]] = {}
         self._stirred = asyncio.Event()
-        self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._known: OrderedDict[Generation, None] = OrderedDict()
+        self._unsure: dict[Generation, asyncio.Future[bool]] = {}
+        self._puzzled = asyncio.Event()
 
     async def desired(self, satellite: str) -> Desired:
         """Compute what a satellite should hold, no earlier than now.
@@ -47,15 +53,39 @@ class Consultant:
         if key in self._known:
             self._known.move_to_end(key)
             return True
-        if not await self._fleet.knows(scope, digest):
-            return False
-        self._known[key] = None
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
-        return True
+        unsure = self._unsure.get(key)
+        if unsure is None:
+            unsure = self._unsure[key] = asyncio.get_running_loop().create_future()
+            self._puzzled.set()
+        return await asyncio.shield(unsure)  # all who hold a scope that changes ask this at the same moment
 
     async def run(self) -> None:
         """Answer until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer_desired())
+            tasks.create_task(self._answer_known())
+
+    async def _answer_known(self) -> None:
+        while True:
+            await self._puzzled.wait()
+            self._puzzled.clear()
+            asked, self._unsure = self._unsure, {}
+            await asyncio.gather(*(self._look_up(key, future) for key, future in asked.items()))
+
+    async def _look_up(self, key: Generation, future: asyncio.Future[bool]) -> None:
+        try:
+            known = await self._fleet.knows(*key)
+        except Exception as error:  # noqa: BLE001 - as in `_answer`
+            _fail((future,), _as_ours(error))
+            return
+        if known:
+            self._known[key] = None
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        if not future.done():
+            future.set_result(known)
+
+    async def _answer_desired(self) -> None:
         while True:
             await self._stirred.wait()
             names = list(self._asked)[:BATCH]
@@ -68,14 +98,8 @@ class Consultant:
         try:
             with self._fleet.tracer.batch("consult.answer", satellites=len(batch)):
                 found = await self._fleet.desired_of(list(batch))
-        except FleetError as error:
-            _fail(batch.values(), error)
-            return
         except Exception as error:  # noqa: BLE001 - a defect ends the streams that asked, not the process
-            _log.error("consultation.failed", exc_info=error)
-            _fail(
-                batch.values(), FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
-            )
+            _fail(batch.values(), _as_ours(error))
             return
         for name, future in batch.items():
             if future.done():
@@ -90,7 +114,14 @@ def _unknown(name: str) -> FleetError:
     return FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=name[:80])
 
 
-def _fail(futures: Collection[asyncio.Future[Desired]], error: FleetError) -> None:
+def _as_ours(error: Exception) -> FleetError:
+    if isinstance(error, FleetError):
+        return error
+    _log.error("consultation.failed", exc_info=error)
+    return FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
+
+
+def _fail(futures: Collection[asyncio.Future[Any]], error: FleetError) -> None:
     for future in futures:
         if not future.done():
             future.set_exception(error)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -337,3 +338,19 @@ async def test_the_log_resumes_from_a_position(fleet: Fleet) -> None:
     rest = await fleet.changes(first.records[-1].position, 10)
     assert [record.position.revision for record in rest.records] == [3, 4, 5]
     assert not rest.more
+
+
+async def test_the_log_says_when_a_change_was_written_not_when_it_was_asked_for(
+    fleet: Fleet, tags: Tags, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(fleet, Upsert(HUB))
+    tags.digests["redis:7"] = D1
+    resolve = tags.resolve
+
+    async def slowly(*asked: Any) -> Any:
+        clock.advance(timedelta(seconds=9))
+        return await resolve(*asked)
+
+    monkeypatch.setattr(tags, "resolve", slowly)
+    await do(fleet, Upsert(Assignment("hub/redis:7", "fleet")))
+    assert (await fleet.changes(None, 100)).records[-1].at == clock()

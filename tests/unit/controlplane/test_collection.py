@@ -23,10 +23,13 @@ class Database:
         self.asked = 0
         self.away = False
 
-    async def read(self) -> Census:
-        self.asked += 1
+    async def reach(self) -> None:
         if self.away:
             raise FleetError(Kind.UNAVAILABLE, "STORE_UNAVAILABLE", "away")
+
+    async def read(self) -> Census:
+        self.asked += 1
+        await self.reach()
         return Census(datetime(2026, 1, 1, tzinfo=UTC), Position(1, 5), ())
 
 
@@ -39,7 +42,7 @@ async def silence() -> None:
 
 
 def collection(database: Database, **workers: object) -> Collection:
-    return Collection(workers, list, FleetNumbers(database.read))  # type: ignore[arg-type] # answers or silence
+    return Collection(workers, list, FleetNumbers(database.read), database.reach)  # type: ignore[arg-type] # answers or silence
 
 
 async def values(collected: Collection) -> dict[str, float]:
@@ -70,8 +73,10 @@ async def test_without_the_database_nothing_is_told_of_the_fleet(monkeypatch: py
 async def test_scrapers_share_one_census_while_it_is_good() -> None:
     database = Database()
     collected = collection(database, a=answers)
-    await asyncio.gather(*(collected.metrics() for _ in range(5)), collected.is_ready())
+    await asyncio.gather(*(collected.metrics() for _ in range(5)))
     assert database.asked == 1
+    await collected.is_ready()
+    assert database.asked == 1, "a probe counts no fleet"
 
 
 @pytest.mark.parametrize("away", [True, False])

@@ -15,10 +15,12 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from fleet.policy_wire import write_policy
 from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from fleet.v1.health_pb2_grpc import HealthServiceStub
 from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.contract.store.words import shut
 from tests.rig.ground_control import GroundControl, Member
 from tests.rig.postgres import Postgres, running_postgres
 from tests.wire.controlplane.site import SatelliteStream
@@ -79,8 +81,9 @@ async def streaming(site: Member) -> AsyncIterator[SatelliteStream]:
 
 
 async def change(admin: Member, name: str = "base") -> None:
+    policy = fleet_pb2.Policy(name=name, spec=write_policy(shut()))
     async with admin.fleet() as fleet:
-        await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=fleet_pb2.Policy(name=name)))
+        await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=policy))
 
 
 @pytest.fixture(scope="module")

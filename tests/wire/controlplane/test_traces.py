@@ -13,8 +13,10 @@ import pytest
 
 from controlplane.tracing import tracing
 from fleet.errors import FleetError
+from fleet.policy_wire import write_policy
 from fleet.v1 import fleet_pb2, state_pb2
 from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.contract.store.words import shut
 from tests.rig.ground_control import GroundControl
 from tests.rig.otlp import Collector, Told, running_collector
 from tests.wire.controlplane.site import SatelliteStream
@@ -53,7 +55,7 @@ async def test_a_change_and_a_stream_are_traced_from_end_to_end(gc: GroundContro
         stream = SatelliteStream(StateServiceStub(channel))
         await stream.subscribe(secrets.token_bytes(16))
         await stream.update()
-        changes = [fleet_pb2.Change(policy=fleet_pb2.Policy(name="base"))]
+        changes = [fleet_pb2.Change(policy=fleet_pb2.Policy(name="base", spec=write_policy(shut())))]
         parent = (("traceparent", f"00-{TRACE}-{SPAN}-01"),)
         applied = await fleet.ApplyChanges(fleet_pb2.ApplyChangesRequest(changes=changes), metadata=parent)
         await stream.update()

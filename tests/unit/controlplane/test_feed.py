@@ -1,0 +1,55 @@
+"""What the feed counts of hints that come, and of those that do not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from controlplane.adapters.feed import PolledFeed
+from controlplane.app.catalog import FEED_HINTS, FEED_MISSED, LOG_REVISION
+from controlplane.app.meter import Meter, Sample
+from fleet.position import Position
+
+WAIT = timedelta(seconds=10)
+
+
+class Log:
+    """Grows when it is told to."""
+
+    revision = 5
+
+    async def position(self) -> Position:
+        return Position(1, self.revision)
+
+
+async def followed(*, hinted_at: bool, told: bool) -> Meter:
+    """Follow a log that grows once, with a hint or without."""
+    log, meter = Log(), Meter()
+    feed = PolledFeed(log.position, poll=timedelta(milliseconds=1), meter=meter)
+    feed.hinted_at = hinted_at
+    running = asyncio.create_task(feed.run())
+    try:
+        await feed.wait_beyond(Position(1, 4), WAIT)
+        log.revision = 6
+        if told:
+            feed.hint()
+        assert await feed.wait_beyond(Position(1, 5), WAIT) == Position(1, 6)
+        assert Sample(LOG_REVISION.name, (), 6) in meter.samples()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return meter
+
+
+@pytest.mark.parametrize(
+    ("hinted_at", "told", "missed"),
+    [(True, True, 0), (True, False, 1), (False, False, 0)],
+)
+async def test_a_change_that_no_hint_told_of_is_counted_where_hints_are_due(
+    hinted_at: bool, told: bool, missed: int
+) -> None:
+    meter = await followed(hinted_at=hinted_at, told=told)
+    assert meter.counts(FEED_MISSED)[()] == missed
+    assert meter.counts(FEED_HINTS)[()] == told
