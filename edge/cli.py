@@ -14,7 +14,7 @@ from edge.exits import run_to_exit, say, tell
 from edge.home import Home
 from edge.process import become
 from edge.settings import Settings
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError, Kind, malformed
 from fleet.log import configure_logging
 
 app = typer.Typer(
@@ -139,6 +139,34 @@ def scrub(
     else:
         show_scrub(done, lost)
     raise typer.Exit(0 if is_well(done, lost) else 1)
+
+
+@app.command()
+def judge(
+    allow_plain_http: Annotated[
+        list[str] | None, _option("Host of a source that may be spoken to over plain http; may be repeated.")
+    ] = None,
+) -> None:
+    """Judge an image as a site would, by rules that come as JSON on standard input; the verdict is JSON, too.
+
+    `satctl policy test` asks it. Nothing is stored and no layer is fetched. Exit codes: 0 admitted, 1 refused.
+    """
+    from edge.judge_command import judged  # noqa: PLC0415 - the other commands need none of it
+
+    try:
+        verdict = judged(_question(), plain_hosts=frozenset(allow_plain_http or ()))
+    except FleetError as error:
+        raise typer.Exit(tell(error)) from error
+    print(json.dumps(verdict, indent=2))
+    raise typer.Exit(0 if verdict["admitted"] else 1)
+
+
+def _question() -> dict[str, Any]:
+    try:
+        found = json.load(sys.stdin)
+    except ValueError as error:
+        raise malformed("QUESTION_MALFORMED", "standard input is not JSON") from error
+    return found if isinstance(found, dict) else {}
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ from controlplane.satctl import (
     artifacts,
     assignments,
     blocks,
+    explain,
     groups,
     history,
+    judging,
     lifecycle,
     links,
     login,
@@ -89,8 +91,9 @@ def root(
     )
 
 
-for module in (login, status, watch, history, assignments, lifecycle):
+for module in (login, status, explain, watch, history, assignments, lifecycle):
     module.register(app)
+judging.register(policies.app)
 app.add_typer(satellites.app, name="satellite")
 app.add_typer(groups.app, name="group")
 app.add_typer(sources.app, name="source")

@@ -18,6 +18,7 @@ from fleet.bridge import Bridge
 from fleet.errors import FleetError, Kind
 from fleet.rpc_errors import from_rpc_error
 from fleet.v1.fleet_pb2_grpc import FleetServiceStub
+from fleet.v1.state_pb2_grpc import StateServiceStub
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
@@ -42,11 +43,15 @@ class FleetClient:
 
     Attributes:
         fleet: the stub, for methods to pass to `call` and `pages`.
+        state: likewise, of the service that shows whole desired states.
         identity: who calls.
     """
 
-    def __init__(self, fleet: FleetServiceStub, bridge: Bridge, identity: Identity, options: Options) -> None:
+    def __init__(
+        self, fleet: FleetServiceStub, state: StateServiceStub, bridge: Bridge, identity: Identity, options: Options
+    ) -> None:
         self.fleet = fleet
+        self.state = state
         self.identity = identity
         self._bridge = bridge
         self._options = options
@@ -112,4 +117,4 @@ async def connect(options: Options) -> AsyncIterator[FleetClient]:
     async with identify(options) as identity:
         bridge = Bridge(identity.address, expected=identity.ground_control, source=identity.source, now=now)
         async with bridge, bridge.channel() as channel:
-            yield FleetClient(FleetServiceStub(channel), bridge, identity, options)
+            yield FleetClient(FleetServiceStub(channel), StateServiceStub(channel), bridge, identity, options)

@@ -105,6 +105,8 @@ class Admission(Dossier):
     trust_version: bytes
     block_version: bytes
     warnings: tuple[Warned, ...]
+    considered: tuple[Finding, ...]
+    """What became of each piece of evidence; not stored."""
     seal: InitVar[object]
 
     def __post_init__(self, seal: object) -> None:
@@ -124,6 +126,7 @@ def admit(
     trust_version: bytes,
     block_version: bytes,
     warnings: tuple[Warned, ...] = (),
+    considered: tuple[Finding, ...] = (),
 ) -> Admission:
     """Seal a dossier that passed: for `edge.domain.verify.verdict` alone, as a test checks."""
     return Admission(
@@ -132,5 +135,6 @@ def admit(
         trust_version=trust_version,
         block_version=block_version,
         warnings=warnings,
+        considered=considered,
         seal=_SEAL,
     )

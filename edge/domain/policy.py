@@ -7,13 +7,12 @@ one authority suffices for a policy. What is empty admits nothing.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 
 from edge.domain.moment import Moment
+from fleet.globs import is_matched
 from fleet.policy import Authority, CertificateChain, Notation, PolicySpec, SignerIdentity, TrustRootSpec
 from fleet.reference import Digest
 
@@ -33,14 +32,7 @@ class Policy:
 
     def matches(self, image: str) -> bool:
         """Say whether `<source>/<repository>` falls under it."""
-        return any(_compiled(glob).match(image) for glob in self.spec.images)
-
-
-@lru_cache(maxsize=1024)
-def _compiled(glob: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*)", glob)
-    wild = {"**": ".*", "*": "[^/]*"}
-    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + r"\Z", re.DOTALL)
+        return is_matched(image, self.spec.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,4 +113,5 @@ def decide(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admissio
         trust_version=rules.trust_version_at(moment),
         block_version=rules.block_version,
         warnings=passed.warnings,
+        considered=passed.considered,
     )

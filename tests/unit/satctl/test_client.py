@@ -64,7 +64,9 @@ def draining() -> FleetError:
 
 def caller(stub: Stub, *, request_id: str = "", met: FleetError | None = None) -> FleetClient:
     options = Options(Path("/nowhere"), "default", "", "", "", 5.0, request_id)
-    return FleetClient(cast("Any", stub), cast("Bridge", LostConnection(met)), cast("Any", None), options)
+    return FleetClient(
+        cast("Any", stub), cast("Any", None), cast("Bridge", LostConnection(met)), cast("Any", None), options
+    )
 
 
 @pytest.fixture(autouse=True)
