@@ -32,11 +32,11 @@ from fleet.reference import parse_repository
 from fleet.signer_checks import check_keys, check_match, check_notation_identities, is_anchored
 
 VERIFIERS = ("keys", "keyless", "certificates", "notation", "static")
-_FIELDS = (
+AUTHORITY_FIELDS = (
     *("name", "formats", "trust_root", "log_evidence", "attestations", "signature_repository"),
     *("keys", "threshold", "keyless", "certificates", "notation", "static"),
 )
-_EVIDENCE = ("log_entries", "timestamps", "observed_times", "certificate_timestamps")
+EVIDENCE_FIELDS = ("log_entries", "timestamps", "observed_times", "certificate_timestamps")
 PREDICATES = {
     "slsa-provenance": "https://slsa.dev/provenance/v1",
     "slsa-provenance-0.2": "https://slsa.dev/provenance/v0.2",
@@ -57,7 +57,7 @@ class AuthorityReader:
 
     def read(self, node: yaml.Node) -> Authority:
         """Read an authority; what nobody could satisfy is an error here, at the line that says it."""
-        file, fields = self._file, self._file.fields(node, _FIELDS, required=("name",))
+        file, fields = self._file, self._file.fields(node, AUTHORITY_FIELDS, required=("name",))
         kinds = [kind for kind in VERIFIERS if kind in fields]
         if len(kinds) != 1:
             file.fail(node, f"an authority verifies by exactly one of {either(VERIFIERS)}: this has {len(kinds)}")
@@ -148,7 +148,7 @@ class AuthorityReader:
         return tuple(SignatureFormat(self._file.word(item, FORMATS, "format")) for item in words)
 
     def _evidence(self, authority: Authority, node: yaml.Node) -> LogEvidence:
-        fields = self._file.fields(node, _EVIDENCE)
+        fields = self._file.fields(node, EVIDENCE_FIELDS)
         asked = LogEvidence(**{name: self._file.number(value) for name, value in fields.items()})
         with self._file.at(node):
             check_evidence(Authority(authority.name, authority.verifier, log_evidence=asked))

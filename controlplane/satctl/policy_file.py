@@ -46,15 +46,15 @@ WHEN_EXPIRED = {
 }
 WHEN_CLOCK_UNKNOWN = {"refuse": WhenClockUnknown.REFUSE, "use-floor": WhenClockUnknown.USE_FLOOR}
 
-_POLICY = (
+POLICY_FIELDS = (
     *("kind", "name", "images", "scopes", "check_reference", "referrer_types", "authorities"),
     *("mode", "fallback", "when_expired", "when_clock_unknown", "expires_at"),
 )
-_TRUST_ROOT = (
+TRUST_ROOT_FIELDS = (
     *("kind", "name", "scopes", "expires_at", "trusted_root", "ca", "signing_authority", "timestamp_authority"),
     "revocation_lists",
 )
-_BLOCK = ("kind", "name", "scopes", "reason", "digests", "signers", "identities")
+BLOCK_FIELDS = ("kind", "name", "scopes", "reason", "digests", "signers", "identities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class _Reader:
         return self._file.word(said[0], {kind: kind for kind in KINDS}, "kind") if said else "Policy"
 
     def _policy(self, node: yaml.Node) -> pb.Policy:
-        file, fields = self._file, self._file.fields(node, _POLICY, required=("name", "images", "authorities"))
+        file, fields = self._file, self._file.fields(node, POLICY_FIELDS, required=("name", "images", "authorities"))
         images = [self._judged_text(item, check_glob) for item in file.items(fields["images"], at_least_one=True)]
         authorities = [
             AuthorityReader(file).read(item) for item in file.items(fields["authorities"], at_least_one=True)
@@ -130,7 +130,7 @@ class _Reader:
             self._file.warn(fields["check_reference"], text)
 
     def _trust_root(self, node: yaml.Node) -> pb.TrustRoot:
-        file, fields = self._file, self._file.fields(node, _TRUST_ROOT, required=("kind", "name"))
+        file, fields = self._file, self._file.fields(node, TRUST_ROOT_FIELDS, required=("kind", "name"))
         root = fields.get("trusted_root")
         spec = TrustRootSpec(
             trusted_root_json=self._material(root, read_document) if root else b"",
@@ -158,7 +158,7 @@ class _Reader:
         return self._file.judged(node, lambda: read(self._file.beside(node)))
 
     def _block(self, node: yaml.Node) -> pb.Block:
-        file, fields = self._file, self._file.fields(node, _BLOCK, required=("kind", "name"))
+        file, fields = self._file, self._file.fields(node, BLOCK_FIELDS, required=("kind", "name"))
         spec = BlockSpec(
             digests=tuple(self._each(fields, "digests", parse_digest)),
             signers=tuple(map(self._signer, file.items(fields["signers"]) if "signers" in fields else ())),
