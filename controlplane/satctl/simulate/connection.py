@@ -40,6 +40,8 @@ class Dialer:
         self.port = int(port)
         self.authority = address
         self.blocks = Blocks()
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self._expected = ground_control
         self._judged: dict[bytes, bool] = {}
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -139,8 +141,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._shaken = False
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.received_bytes = 0
-        self.sent_bytes = 0
 
     @property
     def is_open(self) -> bool:
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
         """Take what came, to the end of the last whole message."""
         if self._tls is None:
             return
-        self.received_bytes += len(data)
+        self._dialer.received_bytes += len(data)
         self._incoming.write(data)
         if not self._shaken:
             self._shake()
@@ -291,7 +291,7 @@ class Connection(asyncio.Protocol):
     def _drain(self) -> None:
         if self._outgoing.pending and self._transport is not None:
             sealed = self._outgoing.read()
-            self.sent_bytes += len(sealed)
+            self._dialer.sent_bytes += len(sealed)
             self._transport.write(sealed)
 
 

@@ -96,7 +96,7 @@ async def _live(begin: Begin, place: JoinString, identities: Identities, lines: 
                 tasks.create_task(_cut(world, satellites, line["cut_s"]))
             elif "stop" in line:
                 break
-        _say(piece=world.tally.piece())
+        _say(piece=_piece(world))
         os._exit(0)  # ten thousand connections need not be ended one by one: their end is what a stop is
 
 
@@ -117,7 +117,13 @@ def _make(begin: Begin, world: World) -> list[Satellite]:
 async def _tell(world: World) -> None:
     while True:
         await asyncio.sleep(PIECE_S)
-        _say(piece=world.tally.piece())
+        _say(piece=_piece(world))
+
+
+def _piece(world: World) -> dict[str, Any]:
+    counts, dialer = world.tally.counts, world.dialer
+    counts["bytes_received"], counts["bytes_sent"] = dialer.received_bytes, dialer.sent_bytes
+    return world.tally.piece()
 
 
 async def _disturb(world: World, satellites: list[Satellite]) -> None:

@@ -136,13 +136,10 @@ class Simulation:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Have all join, let them connect, and stop them at the end."""
+        """Have all join; they connect when they are told to begin, and stop at the end."""
         async with _children(self.processes) as children:
             self._children = children
             await self._enroll()
-            for child in children:
-                await child.tell(go=True)
-            self.began = time.monotonic()
             async with asyncio.TaskGroup() as tasks:
                 hearing = [tasks.create_task(self._hear(child)) for child in children]
                 yield
@@ -150,6 +147,12 @@ class Simulation:
                     await child.tell(stop=True)
                 async with asyncio.timeout(STOP_S):
                     await asyncio.gather(*hearing)
+
+    async def begin(self) -> None:
+        """Let them connect."""
+        for child in self._children:
+            await child.tell(go=True)
+        self.began = time.monotonic()
 
     async def cut(self, seconds: float) -> None:
         """Cut every connection, for so long."""

@@ -228,8 +228,8 @@ class Stream:
     """One connection of a satellite, and the stream on it."""
 
     __slots__ = (
-        "_beating", "_call", "_connection", "_is_live", "_live", "_reporting", "_reports", "_resynced", "_satellite",
-        "_sequence", "_update", "over",
+        "_beating", "_call", "_connection", "_is_current", "_is_live", "_live", "_reporting", "_reports", "_resynced",
+        "_satellite", "_sequence", "_update", "over",
     )  # fmt: skip
 
     def __init__(self, satellite: Satellite) -> None:
@@ -240,6 +240,7 @@ class Stream:
         self._live: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[state_pb2.Goodbye | None] = loop.create_future()
         self._is_live = False
+        self._is_current = False
         self._update = Update()
         self._sequence = 0
         self._reports = 0
@@ -292,9 +293,6 @@ class Stream:
             if timer is not None:
                 timer.cancel()
         if self._connection is not None:
-            counts = self._satellite.world.tally.counts
-            counts["bytes_received"] += self._connection.received_bytes
-            counts["bytes_sent"] += self._connection.sent_bytes
             self._connection.cut()
             self._connection = None
 
@@ -384,16 +382,17 @@ class Stream:
         if update.bindings is None and not update.parts:
             return
         satellite = self._satellite
-        self._update = Update()
         satellite.held = applied(satellite.held, update, satellite.world.library)
         self._resynced.clear()
         tally = satellite.world.tally
         tally.counts["updates"] += 1
-        tally.received.setdefault(f"{position.epoch}.{position.revision}", []).append(time.time())
+        if self._is_current:  # what a stream is told first may have been so for long
+            tally.received.setdefault(f"{position.epoch}.{position.revision}", []).append(time.time())
         self._adopt(position)
 
     def _adopt(self, position: state_pb2.Position) -> None:
         satellite = self._satellite
+        self._is_current = True
         satellite.position = position
         satellite.settle(converged=False)
         if self._reporting is None:

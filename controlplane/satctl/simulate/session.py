@@ -80,6 +80,7 @@ async def simulate(client: FleetClient, options: Options, wanted: Wanted) -> Sum
     begin = (await client.call(client.fleet.GetFleetStatus, pb.GetFleetStatusRequest())).position
     try:
         async with _stop_signals() as stop, simulation.running():
+            await simulation.begin()
             await _course(simulation, wanted, stop)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
