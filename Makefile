@@ -81,6 +81,10 @@ bench: $(READY) ## measure beside peers in the same run (ONLY=name, QUICK=1)
 	@$(BIN)/python -m tests.rig.tools bench
 	@$(BIN)/python -m tests.bench
 
+.PHONY: bench-scale
+bench-scale: $(READY) ## measure what one Ground Control carries (SATELLITES=2000, WORKERS=2, REGISTERED=100000, ONLY=fleet|registered)
+	@$(BIN)/python -m tests.bench.scale
+
 .PHONY: clean
 clean: ## remove what was built here; the tool cache stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,6 +30,7 @@ from controlplane.satctl import (
 )
 from controlplane.satctl.failure import Exit, exit_code, tell
 from controlplane.satctl.options import Options, default_home
+from controlplane.satctl.simulate import command as simulation
 from fleet.errors import FleetError, Kind
 from fleet.log import configure_logging
 
@@ -91,7 +92,7 @@ def root(
     )
 
 
-for module in (login, status, explain, watch, history, assignments, lifecycle):
+for module in (login, status, explain, watch, history, assignments, lifecycle, simulation):
     module.register(app)
 judging.register(policies.app)
 app.add_typer(satellites.app, name="satellite")

@@ -1,0 +1,192 @@
+"""What a measurement at scale works with: PostgreSQL, a Ground Control of several workers, and a simulated fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+from rich.console import Console
+
+from controlplane.satctl.client import FleetClient, connect
+from controlplane.satctl.options import Options
+from controlplane.satctl.profile import ProfileStore
+from controlplane.satctl.simulate.identities import load_or_make_secret
+from controlplane.satctl.simulate.plan import REGION, Plan, name_of
+from controlplane.satctl.simulate.run import Simulation, processes_for
+from controlplane.satctl.simulate.tally import Whole
+from fleet.v1 import fleet_pb2 as pb
+from fleet.v1 import resource_pb2
+from tests.rig.ground_control import GroundControl
+from tests.rig.postgres import running_postgres
+from tests.rig.satctl import Satctl
+
+GROUP, FEW = "all", "few"
+PATIENCE_S = 600.0
+TICK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large it is to be."""
+
+    satellites: int
+    workers: int
+    ramp_per_s: float
+    heartbeat_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What processes have used so far, and hold now."""
+
+    at: float
+    workers_s: float
+    database_s: float
+    rss_bytes: int
+    writes: int
+    """Transactions that wrote, of the whole database server."""
+
+    def since(self, before: Cost) -> Cost:
+        """Say what was used between two moments."""
+        return Cost(
+            self.at - before.at,
+            self.workers_s - before.workers_s,
+            self.database_s - before.database_s,
+            self.rss_bytes - before.rss_bytes,
+            self.writes - before.writes,
+        )
+
+
+@dataclass
+class Estate:
+    """All of it, running."""
+
+    control: GroundControl
+    database: str
+    """URL; empty: SQLite."""
+    client: FleetClient
+    options: Options
+    talk: Console
+
+    def cost(self) -> Cost:
+        """Read the meters."""
+        workers = [
+            psutil.Process(pid) for name, pid in self.control.facts["processes"].items() if name.startswith("worker")
+        ]
+        return Cost(
+            time.monotonic(),
+            sum(_used_s(one) for one in workers),
+            sum(_used_s(one) for one in _servers(self.database)),
+            sum(one.memory_info().rss for one in workers),
+            _writes(self.database),
+        )
+
+    async def apply(self, *changes: pb.Change) -> str:
+        """Make changes in one revision: `→ epoch.revision`."""
+        made = await self.client.call(self.client.fleet.ApplyChanges, pb.ApplyChangesRequest(changes=changes))
+        return f"{made.position.epoch}.{made.position.revision}"
+
+    def simulation(self, scale: Scale) -> Simulation:
+        """Prepare a simulated fleet, whose members are in the group `all`."""
+        store = ProfileStore(self.options.home, self.options.profile)
+        count = processes_for(scale.satellites, 0)
+        return Simulation(
+            client=self.client,
+            place=store.load(),
+            secret=load_or_make_secret(store.directory),
+            names=[name_of(number + 1) for number in range(scale.satellites)],
+            plan=Plan(heartbeat_s=scale.heartbeat_s, ramp_per_s=scale.ramp_per_s / count),
+            region=REGION,
+            groups=(GROUP,),
+            processes=count,
+            progress=self._progress,
+        )
+
+    def _progress(self, what: str, whole: Whole) -> None:
+        if what != "running":
+            self.talk.print(what)
+
+
+def _used_s(process: psutil.Process) -> float:
+    try:
+        used = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0  # a connection that has ended: its parent has taken over what it used
+    return float(used.user + used.system + used.children_user + used.children_system)
+
+
+def _servers(database: str) -> list[psutil.Process]:
+    """Find the database's processes."""
+    if not database:
+        return []
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        postmaster = psutil.Process(row[0] if row else 0).parent()
+        return [postmaster, *postmaster.children()] if postmaster else []
+
+
+def _writes(database: str) -> int:
+    """Read how many transactions have written: each of them took an id, and nothing else does."""
+    if not database:
+        return 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+        return int(row[0]) if row else 0
+
+
+def artifacts(count: int, salt: int) -> list[pb.Change]:
+    """Change some artifacts: each is about 170 bytes of a delta, so six of them are 1 KiB."""
+    return [
+        pb.Change(
+            artifact=pb.Artifact(
+                spec=resource_pb2.ArtifactSpec(
+                    source="hub", repository=f"library/app-{number}", tag="1", digest=f"sha256:{salt:064x}"
+                )
+            )
+        )
+        for number in range(count)
+    ]
+
+
+async def until(true: Callable[[], bool], what: str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it has not become so.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not true():  # noqa: ASYNC110 - what processes tell is no event of ours
+                await asyncio.sleep(TICK_S)
+    except TimeoutError as error:
+        raise TimeoutError(what) from error
+
+
+@contextmanager
+def _database(kind: str) -> Iterator[str]:
+    if kind == "sqlite":
+        yield ""
+        return
+    with running_postgres(durable=True) as server:
+        yield server.make_database()
+
+
+@asynccontextmanager
+async def running_estate(directory: Path, kind: str, workers: int, talk: Console) -> AsyncIterator[Estate]:
+    """Run a Ground Control on `postgres` or `sqlite`, and log an admin in."""
+    with _database(kind) as database:
+        options = {"log_level": "warning"}
+        if database:
+            options |= {"database_url": database, "workers": str(workers)}
+        with GroundControl(directory, options) as control:
+            home = directory / "admin"
+            await asyncio.to_thread(Satctl(home).ok, "login", control.operator_string("admin"))
+            operator = Options(home, "default", "", "", "", 120.0, "")
+            async with connect(operator) as client:
+                yield Estate(control, database, client, operator, talk)

@@ -1,0 +1,151 @@
+"""The rows: each does one thing to a running fleet, and says what it took.
+
+CPU is that of Ground Control's workers; what the same time would have cost without it is taken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from controlplane.satctl.simulate.plan import name_of
+from controlplane.satctl.simulate.run import Simulation
+from fleet.v1 import fleet_pb2 as pb
+from fleet.v1 import resource_pb2
+from tests.bench.figures import Figure, Measured, median_of, p99_of
+from tests.bench.scale.estate import FEW, GROUP, Cost, Estate, Scale, artifacts, until
+
+CHANGES = 5
+KIB = 1024
+FEW_MEMBERS = 10
+CUT_S = 10.0
+IDLE_S = 30.0
+SETTLE_S = 3.0
+"""After which what a change began is over: reports are spread over half a second, and told each second."""
+
+
+def _one(value: float) -> Measured:
+    return Measured(value, value, value)
+
+
+async def prepare(estate: Estate) -> None:
+    """Make what is changed later: a source, two groups, six artifacts for each."""
+    source = pb.Source(name="hub", spec=resource_pb2.SourceSpec(address="127.0.0.1:1"))
+    groups = [pb.Change(group=pb.Group(name=name)) for name in (GROUP, FEW)]
+    await estate.apply(pb.Change(source=source), *groups, *artifacts(6, 1), *_few_artifact(1))
+    assigned = [pb.Assignment(artifact=f"hub/library/app-{number}:1", scope=f"group/{GROUP}") for number in range(6)]
+    assigned.append(pb.Assignment(artifact="hub/library/few:1", scope=f"group/{FEW}"))
+    await estate.apply(*(pb.Change(assignment=one) for one in assigned))
+
+
+def _few_artifact(salt: int) -> list[pb.Change]:
+    spec = resource_pb2.ArtifactSpec(source="hub", repository="library/few", tag="1", digest=f"sha256:{salt:064x}")
+    return [pb.Change(artifact=pb.Artifact(spec=spec))]
+
+
+async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Cost) -> list[Figure]:
+    """Wait until all hold what they should."""
+    await until(lambda: fleet.whole.sum("gauges")["converged"] == scale.satellites, "not all have converged")
+    took_s = time.monotonic() - fleet.began
+    await asyncio.sleep(SETTLE_S)
+    used, count = estate.cost().since(before), scale.satellites
+    handshakes = [1000 * seconds for seconds in fleet.whole.times["handshake"]]
+    return [
+        Figure("connect/all-converged", "s", _one(took_s)),
+        Figure("connect/handshake-p50", "ms", median_of(handshakes)),
+        Figure("connect/handshake-p99", "ms", p99_of(handshakes)),
+        Figure("connect/worker-cpu-each", "ms", _one(1000 * used.workers_s / count)),
+        Figure("connect/database-cpu-each", "ms", _one(1000 * used.database_s / count)),
+        Figure("streams/rss-each", "KiB", _one(used.rss_bytes / KIB / count), most=100.0),
+    ]
+
+
+async def idling(estate: Estate, scale: Scale) -> tuple[Cost, list[Figure]]:
+    """Let it be: heartbeats and keepalive are all that happens. The cost is a second's."""
+    before = estate.cost()
+    await asyncio.sleep(IDLE_S)
+    used = estate.cost().since(before)
+    share = 10_000 / scale.satellites
+    figures = [
+        Figure("heartbeats/worker-core", "%", _one(100 * used.workers_s / used.at)),
+        Figure("heartbeats/worker-core-at-10000", "%", _one(100 * used.workers_s / used.at * share), most=10.0),
+        Figure(
+            "heartbeats/worker-cpu-each",
+            "ms",
+            _one(1000 * used.workers_s * scale.heartbeat_s / used.at / scale.satellites),
+        ),
+        Figure("heartbeats/database-core", "%", _one(100 * used.database_s / used.at)),
+        Figure("heartbeats/database-writes", "/s", _one(used.writes / used.at), most=20.0),
+    ]
+    return used, figures
+
+
+async def changing(
+    estate: Estate, fleet: Simulation, idle: Cost, *, name: str, count: int, make: Sequence[list[pb.Change]]
+) -> list[Figure]:
+    """Make changes that concern `count` satellites, one after the other."""
+    p50s, p99s, cpus, database = [], [], [], []
+    for changes in make:
+        before, sent = estate.cost(), time.time()
+        position = await estate.apply(*changes)
+        await until(lambda at=position: len(fleet.whole.received.get(at, ())) >= count, f"{name}: not all have it")
+        await asyncio.sleep(SETTLE_S)
+        used = estate.cost().since(before)
+        delays = sorted(1000 * (moment - sent) for moment in fleet.whole.received[position])
+        p50s.append(delays[len(delays) // 2])
+        p99s.append(p99_of(delays).value)
+        cpus.append(1e6 * (used.workers_s - idle.workers_s / idle.at * used.at) / count)
+        database.append(1e6 * (used.database_s - idle.database_s / idle.at * used.at) / count)
+    return [
+        Figure(f"{name}/received-p50", "ms", median_of(p50s)),
+        Figure(f"{name}/received-p99", "ms", median_of(p99s), most=500.0 if count > FEW_MEMBERS else 10.0),
+        Figure(f"{name}/worker-cpu-each", "µs", median_of(cpus), most=45.0 if count > FEW_MEMBERS else None),
+        Figure(f"{name}/database-cpu-each", "µs", median_of(database)),
+    ]
+
+
+async def to_all(estate: Estate, fleet: Simulation, idle: Cost, scale: Scale) -> list[Figure]:
+    """Change 1 KiB of what all hold."""
+    make = [artifacts(6, salt) for salt in range(2, 2 + CHANGES)]
+    return await changing(estate, fleet, idle, name="change-to-all", count=scale.satellites, make=make)
+
+
+async def to_few(estate: Estate, fleet: Simulation, idle: Cost) -> list[Figure]:
+    """Change what ten hold."""
+    members = [pb.Membership(satellite=name_of(number + 1), group=FEW) for number in range(FEW_MEMBERS)]
+    joined = await estate.apply(*(pb.Change(membership=one) for one in members))
+    await until(lambda: len(fleet.whole.received.get(joined, ())) >= FEW_MEMBERS, "not all have joined the group")
+    make = [_few_artifact(salt) for salt in range(2, 2 + CHANGES)]
+    return await changing(estate, fleet, idle, name="change-to-ten", count=FEW_MEMBERS, make=make)
+
+
+async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figure]:
+    """Cut all for ten seconds."""
+    before, counts = estate.cost(), fleet.whole.sum("counts")
+    await fleet.cut(CUT_S)
+    await until(lambda: len(fleet.whole.times.get("back", ())) >= scale.satellites, "not all are back")
+    await asyncio.sleep(SETTLE_S)
+    used, after = estate.cost().since(before), fleet.whole.sum("counts")
+    back = fleet.whole.times["back"]
+    return [
+        Figure("all-cut/back-p50", "s", median_of(back)),
+        Figure("all-cut/back-p99", "s", p99_of(back), most=20.0),
+        Figure("all-cut/snapshots-sent", "", _one(after["snapshots"] - counts["snapshots"]), most=0.0),
+        Figure("all-cut/updates-sent", "", _one(after["updates"] - counts["updates"]), most=0.0),
+        Figure("all-cut/worker-cpu-each", "ms", _one(1000 * used.workers_s / scale.satellites)),
+        Figure("all-cut/database-cpu-each", "ms", _one(1000 * used.database_s / scale.satellites)),
+    ]
+
+
+def clients(fleet: Simulation, scale: Scale) -> list[Figure]:
+    """Say what the load itself took: it must be less than what it measures."""
+    processes = fleet.whole.processes
+    return [
+        Figure("simulation/cpu-each", "ms", _one(1000 * sum(one["cpu_s"] for one in processes) / scale.satellites)),
+        Figure(
+            "simulation/peak-rss-each",
+            "KiB",
+            _one(sum(one["peak_rss_bytes"] for one in processes) / KIB / scale.satellites),
+        ),
+    ]
