@@ -42,8 +42,9 @@ from edge.identity import Identity, identity
 from edge.reserve import Reserve
 from edge.settings import Settings
 from fleet.bridge import Bridge
-from fleet.errors import FleetError
+from fleet.errors import FleetError, malformed
 from fleet.joinstring import parse_join_string
+from fleet.signing import Signers, check_signers
 
 _log = structlog.get_logger(__name__)
 
@@ -117,10 +118,12 @@ class _Base:
     who: Identity
     ground_control: BridgedGroundControl
     stop: asyncio.Event
+    pinned: Signers | None
 
 
 async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.Event) -> None:
     clock = SiteClock(journal.state.clock_floor(), remember=journal.state.remember_clock_floor)
+    pinned = _pinned_signers(settings)
     async with identity(settings, home, now=clock.now) as who:
         address, expected = who.ground_control, who.ground_control_id
         ground_control = BridgedGroundControl(
@@ -128,12 +131,28 @@ async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.E
             who.source,
             Hello(secrets.token_bytes(16), settings.agent_version),
         )
-        base = _Base(settings, home, journal, clock, who, ground_control, stop)
+        base = _Base(settings, home, journal, clock, who, ground_control, stop, pinned)
         while not stop.is_set():
             if settings.on_revoked == "stop" and journal.state.is_revoked():
                 await _await_reinstatement(base)
             else:
                 await _serve(base)
+
+
+def _pinned_signers(settings: Settings) -> Signers | None:
+    """Read the site's own policy signers.
+
+    Raises:
+        FleetError: MALFORMED `POLICY_SIGNERS_MALFORMED`.
+    """
+    if not settings.policy_signers:
+        return None
+    try:
+        keys = tuple(path.read_text() for path in settings.policy_signers)
+    except (OSError, UnicodeDecodeError) as error:
+        text = "a policy signer's key file cannot be read"
+        raise malformed("POLICY_SIGNERS_MALFORMED", text, detail=str(error)) from error
+    return check_signers(keys, settings.policy_signers_threshold)
 
 
 async def _serve(base: _Base) -> None:
@@ -153,6 +172,7 @@ async def _serve(base: _Base) -> None:
             connected=site.reconciler.poke,
             is_moving=lambda: site.reconciler.is_moving,
             is_identity_revoked=base.who.is_revoked,
+            pinned=base.pinned,
         )
         site.changed = control.reports.changed
         site.credentials = Credentials(lambda: control.link, asyncio.get_running_loop())
@@ -256,6 +276,7 @@ class _Site:
         self._registry = registry
         self._clock = base.clock
         self._settings = base.settings
+        self._pinned = base.pinned
         self.exiled = asyncio.Event()
         self._replicator: Replicator | None = None
         self.governor = Governor(Meter(base.journal.traffic, now=base.clock.now), now=base.clock.now)
@@ -268,7 +289,8 @@ class _Site:
         """Start the registry in private, clean up, and let workloads in."""
         state = self._journal.state
         await self._registry.start_private()
-        enforced, _ = await asyncio.to_thread(lambda: enforce(state.holding(), state.good()))
+        pinned = self._pinned
+        enforced, _ = await asyncio.to_thread(lambda: enforce(state.holding(), state.good(), pinned))
         self._replicator = Replicator(
             self._registry.site,
             self._journal.intents,

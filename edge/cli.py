@@ -73,6 +73,11 @@ def run(
     ground_control: Annotated[str | None, _option("Ground Control's fleet listener, host:port. [as joined]")] = None,
     ground_control_id: Annotated[str | None, _option("Ground Control's exact SPIFFE ID. [as joined]")] = None,
     on_revoked: Annotated[str | None, _option("serve or stop when Ground Control revokes us. [serve]")] = None,
+    policy_signer: Annotated[
+        list[Path] | None,
+        _option("Public key (PEM file) of a policy signer: only what is signed decides here; may be repeated."),
+    ] = None,
+    policy_signers_threshold: Annotated[int | None, _option("How many of them must have signed. [1]")] = None,
     log_level: Annotated[str | None, _option("debug, info, warning or error. [info]")] = None,
 ) -> None:
     """Run the satellite until it is told to stop.
@@ -91,6 +96,8 @@ def run(
         ground_control=ground_control,
         ground_control_id=ground_control_id,
         on_revoked=on_revoked,
+        policy_signers=tuple(policy_signer) if policy_signer else None,
+        policy_signers_threshold=policy_signers_threshold,
         log_level=log_level,
     )
     become(settings)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from edge.adapters.oci.proxy import parse_proxy
@@ -109,6 +109,10 @@ class Environment(BaseSettings):
     """Ground Control's exact SPIFFE ID; joining tells it otherwise."""
     on_revoked: Literal["serve", "stop"] = "serve"
     """Whether workloads can go on pulling when Ground Control has revoked this satellite."""
+    policy_signers: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_names)] = ()
+    """PEM files of public keys, separated by commas: only what their holders signed decides what is served here."""
+    policy_signers_threshold: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many of them must have signed."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 

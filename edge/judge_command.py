@@ -68,7 +68,7 @@ def _resource(written: Document) -> Resource:
 
 def _upstream(holding: Holding, name: str, credential: Document | None, plain_hosts: frozenset[str]) -> Upstream:
     known = Credential(str(credential["username"]), str(credential["password"])) if credential else None
-    scopes = read_holding(holding, {})[0]
+    scopes = read_holding(holding, {}).scopes
     bodies = (body for scope in scopes for key, body in scope.readings.items() if key == (resources.SOURCE, name))
     source = next((body for body in bodies if isinstance(body, resources.Source)), None)
     if source is None:

@@ -33,6 +33,8 @@ class Settings:
     ground_control: str = ""
     ground_control_id: str = ""
     on_revoked: str = "serve"
+    policy_signers: tuple[Path, ...] = ()
+    policy_signers_threshold: int = 1
     log_level: str = "info"
     agent_version: str = ""
     """Which version runs: not to be set, but found out before the lean process starts."""
@@ -47,6 +49,7 @@ def from_json(text: str) -> Settings:
     found: dict[str, Any] = json.loads(text)
     ca = found.pop("registry_ca")
     found.update({name: tuple(found[name]) for name in ("allow_plain_http", "no_proxy", "proxy_hosts")})
+    found["policy_signers"] = tuple(map(Path, found["policy_signers"]))
     return Settings(
         data_dir=Path(found.pop("data_dir")),
         registry_ca=Path(ca) if ca else None,

@@ -61,6 +61,19 @@ def apply_rules(context: typer.Context, rules: Sequence[Rule], *, dry_run: bool,
         say("nothing was written: this was a dry run")
 
 
+def apply_signed(
+    context: typer.Context, signed: Sequence[pb.SignedResource], *, dry_run: bool, reason: str, as_json: bool
+) -> None:
+    """Send on what was signed, as it is, in one revision."""
+    changes = [pb.Change(signed=one) for one in signed]
+    request = pb.ApplyChangesRequest(changes=changes, dry_run=dry_run, reason=reason)
+    applied = run(context, lambda client: client.call(client.fleet.ApplyChanges, request))
+    if as_json:
+        print_json(document(applied))
+    else:
+        print_table(table_of(applied.results, RESULTS))
+
+
 def warn(text: str) -> None:
     """Say what is allowed and probably not meant."""
     say(f"warning: {text}", style="yellow")

@@ -21,6 +21,7 @@ from controlplane.satctl import (
     operators,
     policies,
     satellites,
+    signing,
     sources,
     status,
     svid,
@@ -95,6 +96,7 @@ def root(
 for module in (login, status, explain, watch, history, assignments, lifecycle, simulation):
     module.register(app)
 judging.register(policies.app)
+signing.register(policies.app)
 app.add_typer(satellites.app, name="satellite")
 app.add_typer(groups.app, name="group")
 app.add_typer(sources.app, name="source")

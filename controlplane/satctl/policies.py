@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.satctl.applying import apply_rules, warn
+from controlplane.satctl.applying import apply_rules, apply_signed, warn
 from controlplane.satctl.asking import confirm
 from controlplane.satctl.entities import POLICY, SOURCE
 from controlplane.satctl.options import AsJson, Etag, Force, Reason
@@ -15,6 +15,7 @@ from controlplane.satctl.policy_view import COLUMNS, facts
 from controlplane.satctl.reading import check_public_key, read_formats, read_scope, read_text
 from controlplane.satctl.render import print_line, say, show_list, show_one
 from controlplane.satctl.running import run
+from controlplane.satctl.signing import read_signed
 from fleet.errors import malformed
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1.resource_pb2 import Authority, KeySet, PolicySpec
@@ -69,12 +70,15 @@ def apply(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make or replace policies, trust roots and blocks from a file: all of them, or none.
+    """Make or replace policies, trust roots and blocks from a file, or send a signed one on: all of it, or none.
 
     docs/policies.md shows every field. satctl policy apply -f policy.yaml --dry-run
     """
     from controlplane.satctl.policy_file import read_rules  # noqa: PLC0415 - what help need not wait for
 
+    if signed := read_signed(file):
+        apply_signed(context, signed, dry_run=dry_run, reason=reason, as_json=as_json)
+        return
     read = read_rules(file)
     for warning in read.warnings:
         warn(warning)

@@ -29,6 +29,7 @@ from edge.domain.report import Report
 from edge.domain.session import Leave
 from fleet.errors import FleetError, Kind
 from fleet.protocol import Farewell
+from fleet.signing import Signers
 
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +81,7 @@ class Control:
         connected: told when a link is there again.
         is_moving: asked whether an artifact is under way.
         is_identity_revoked: asked, while there is no SVID, whether that is because we are revoked.
+        pinned: the site's own policy signers; None where it goes by what Ground Control says.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class Control:
         connected: Callable[[], None] = lambda: None,
         is_moving: Callable[[], bool] = lambda: False,
         is_identity_revoked: Callable[[], bool] = lambda: False,
+        pinned: Signers | None = None,
     ) -> None:
+        self._pinned = pinned
         self._ground_control = ground_control
         self._state = state
         self.clock = clock
@@ -200,7 +204,7 @@ class Control:
         if isinstance(after, Mismatch):
             self._state.drop_staged()
             return after
-        enforced, good = enforce(after, self._state.good())
+        enforced, good = enforce(after, self._state.good(), self._pinned)
         self._state.hold(self._holding, after, good, effect.position)
         self._holding = after
         return enforced

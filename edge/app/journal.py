@@ -73,7 +73,7 @@ class StateStore(Protocol):
         """Read all scopes held."""
 
     def good(self) -> Good:
-        """Read the last payload of each resource that could be used."""
+        """Read the last of each resource that could be used."""
 
     def hold(self, before: Holding, after: Holding, good: Good, position: Position) -> None:
         """Replace what is held, in one transaction; what was staged is used up."""

@@ -5,21 +5,22 @@ A resource that cannot be read keeps its last good reading in force; it is repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from edge.domain.content import Platform
-from edge.domain.holding import Holding, holding_digest
+from edge.domain.holding import HeldScope, Holding, Resource, holding_digest
 from edge.domain.moment import Moment
+from edge.domain.pinning import PINNED, TEXTS, WITHHELD, Pins, make_pins
 from edge.domain.plan import Edition, RuleVersions, Wanted
 from edge.domain.policy import Rules
 from edge.domain.rules import Reading, Readings, make_rules
 from fleet import merge, resources
-from fleet.digests import resource_version
 from fleet.link import Link
+from fleet.signing import Signers
 
-Good = Mapping[tuple[str, int, str], bytes]
-"""The last payload of each resource that could be used: `(scope, kind, name) → bytes`."""
+Good = Mapping[tuple[str, int, str], Resource]
+"""The last of each resource that could be used, by scope, kind and name."""
 
 _OWN = frozenset({resources.ARTIFACT, resources.SOURCE, resources.CONFIGURATION})
 """Kinds that rule over their own scope alone."""
@@ -52,39 +53,92 @@ class Enforced:
         return self if versions == self.versions else replace(self, versions=versions)
 
 
-def read_holding(holding: Holding, good: Good) -> tuple[tuple[merge.Scope, ...], Readings, Good]:
-    """Read every resource: `(holding, last good payloads) → (scopes as read, readings, last good payloads now)`."""
-    scopes: list[merge.Scope] = []
-    read: dict[tuple[str, int, str], Reading] = {}
-    kept: dict[tuple[str, int, str], bytes] = {}
-    for name, held in holding.items():
-        readings: dict[merge.Key, resources.Body] = {}
-        unusable: dict[merge.Key, resources.Unusable] = {}
-        for key, one in held.resources.items():
-            payload: bytes | None = one.payload
-            reading = resources.read(one.kind, one.payload)
-            if isinstance(reading, resources.Unusable):
-                unusable[key] = reading
-                payload = good.get((name, *key))
-                reading = None if payload is None else resources.read(one.kind, payload)
-            if payload is not None and isinstance(reading, resources.Readable):
-                kept[name, *key] = payload
-                readings[key] = reading.body
-                read[name, *key] = Reading(reading, resource_version(one.kind, payload))
-        scopes.append(merge.Scope(name, held.precedence, readings, unusable))
-    return tuple(scopes), read, kept
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held, as it was read."""
+
+    scopes: tuple[merge.Scope, ...]
+    readings: Readings
+    good: Good
+    """What could be used, now: to be journaled."""
 
 
-def enforce(holding: Holding, good: Good) -> tuple[Enforced, Good]:
-    """Make of what is held what is to be enforced; the last good payloads are to be journaled."""
-    scopes, read, kept = read_holding(holding, good)
-    desired = merge.merge(scopes)
+@dataclass(slots=True)
+class _Scope:
+    """One scope while it is read."""
+
+    name: str
+    precedence: int
+    bodies: dict[merge.Key, resources.Body] = field(default_factory=dict)
+    unusable: dict[merge.Key, resources.Unusable] = field(default_factory=dict)
+
+
+def read_holding(holding: Holding, good: Good, pinned: Signers | None = None) -> Held:
+    """Read every resource; what cannot be used leaves its last good reading in force.
+
+    Args:
+        holding: what is held.
+        good: the last resources that could be used.
+        pinned: the site's own policy signers; None where it goes by what Ground Control says.
+    """
+    held = [one for scope in holding.values() for one in scope.resources.values()]
+    pins, good = make_pins(pinned, held, good) if pinned else (None, good)
+    readings: dict[tuple[str, int, str], Reading] = {}
+    kept: dict[tuple[str, int, str], Resource] = {}
+    scopes = {name: _Scope(name, scope.precedence) for name, scope in holding.items()}
+    asked = [(name, one) for name, scope in holding.items() for one in scope.resources.values()]
+    for name, one in (*asked, *_withheld(holding, good, pins)):
+        scope = scopes.setdefault(name, _Scope(name, 0))
+        used, reading, problem = _usable(one, good.get((name, *one.key)), name, pins)
+        if problem is None and one.key not in holding.get(name, _NOTHING).resources and one.kind in PINNED:
+            problem = resources.Unusable(WITHHELD, TEXTS[WITHHELD], hold=False)
+        if problem is not None:
+            scope.unusable[one.key] = problem
+        if used is not None and reading is not None:
+            kept[name, *one.key] = used
+            scope.bodies[one.key] = reading.body
+            readings[name, *one.key] = Reading(reading, used.version)
+    read = tuple(merge.Scope(one.name, one.precedence, one.bodies, one.unusable) for one in scopes.values())
+    return Held(read, readings, kept)
+
+
+_NOTHING = HeldScope(b"")
+
+
+def _withheld(holding: Holding, good: Good, pins: Pins | None) -> Iterator[tuple[str, Resource]]:
+    """List what a pinned site had and is no longer sent: it stays, and so do signer sets."""
+    for (scope, kind, name), one in good.items() if pins else ():
+        is_held = (kind, name) in holding.get(scope, _NOTHING).resources
+        if not is_held and (kind in PINNED or kind == resources.SIGNER_SET):
+            yield scope, one
+
+
+def _usable(
+    one: Resource, last: Resource | None, scope: str, pins: Pins | None
+) -> tuple[Resource | None, resources.Readable | None, resources.Unusable | None]:
+    """Say which resource is in force, how it reads, and what is wrong with the one that came."""
+    reading = resources.read(one.kind, one.payload)
+    if pins and one.kind in PINNED and isinstance(reading, resources.Readable):
+        reason = pins.refusal(one, reading, scope)
+        reading = resources.Unusable(reason, TEXTS[reason], hold=False) if reason else reading
+    if isinstance(reading, resources.Readable):
+        return one, reading, None
+    if reading is None:
+        return None, None, None
+    before = resources.read(last.kind, last.payload) if last else None
+    return last, before if isinstance(before, resources.Readable) else None, reading
+
+
+def enforce(holding: Holding, good: Good, pinned: Signers | None = None) -> tuple[Enforced, Good]:
+    """Make of what is held what is to be enforced; the last good resources are to be journaled."""
+    held = read_holding(holding, good, pinned)
+    scopes, desired = held.scopes, merge.merge(held.scopes)
     unreadable = tuple(
         sorted(
             name for scope in scopes for (kind, name), one in scope.unusable.items() if one.hold and kind not in _OWN
         )
     )
-    rules = make_rules(desired, read, unreadable)
+    rules = make_rules(desired, held.readings, unreadable)
     enforced = Enforced(
         digest=holding_digest(holding),
         wanted=tuple(_wanted(one) for one in desired.artifacts),
@@ -97,7 +151,7 @@ def enforce(holding: Holding, good: Good) -> tuple[Enforced, Good]:
         concurrent_images=desired.configuration.concurrent_images,
         link=desired.configuration.link or Link(),
     )
-    return enforced, kept
+    return enforced, held.good
 
 
 def _wanted(one: merge.Wanted) -> Wanted:

@@ -25,6 +25,8 @@ _UPGRADES = (
     "CREATE TABLE traffic (quarter INTEGER PRIMARY KEY, size_bytes INTEGER NOT NULL);",
     # 3: since when an edition is admitted, and what policies only warn of.
     "ALTER TABLE edition ADD COLUMN admitted_at TEXT; ALTER TABLE edition ADD COLUMN warnings TEXT;",
+    # 4: who signed what was last good.
+    "ALTER TABLE last_good ADD COLUMN signatures TEXT NOT NULL DEFAULT '[]';",
 )
 """What leads from each version of the schema to the next, beginning with the first."""
 SCHEMA_VERSION = 1 + len(_UPGRADES)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from edge.adapters.journal.database import Database
 from edge.domain.desired import Good
 from edge.domain.holding import Binding, HeldScope, Holding, Resource
 from edge.domain.session import Staged
+from fleet.digests import resource_version
 from fleet.position import Position
 
 
@@ -23,7 +24,7 @@ class Holdings:
         """Read all scopes held."""
         resources: dict[str, dict[tuple[int, str], Resource]] = {}
         for scope, kind, name, version, payload, signatures in self._database.rows("SELECT * FROM resource"):
-            signed = tuple((bytes.fromhex(key), bytes.fromhex(value)) for key, value in json.loads(signatures))
+            signed = _read_signatures(signatures)
             resources.setdefault(scope, {})[kind, name] = Resource(kind, name, payload, version, signed)
         return {
             name: HeldScope(digest, generation, precedence, resources.get(name, {}))
@@ -31,9 +32,14 @@ class Holdings:
         }
 
     def good(self) -> Good:
-        """Read the last payload of each resource that could be used."""
-        rows = self._database.rows("SELECT * FROM last_good")
-        return {(scope, kind, name): payload for scope, kind, name, payload in rows}
+        """Read the last of each resource that could be used."""
+        rows = self._database.rows("SELECT scope, kind, name, payload, signatures FROM last_good")
+        return {
+            (scope, kind, name): Resource(
+                kind, name, payload, resource_version(kind, payload), _read_signatures(signatures)
+            )
+            for scope, kind, name, payload, signatures in rows
+        }
 
     def hold(self, before: Holding, after: Holding, good: Good, position: Position) -> None:
         """Replace what is held, in one transaction; what was staged is used up. Only what changed is written."""
@@ -50,9 +56,8 @@ class Holdings:
                 new = [_row(name, one) for key, one in scope.resources.items() if held.get(key) != one]
                 connection.executemany("INSERT OR REPLACE INTO resource VALUES (?, ?, ?, ?, ?, ?)", new)
             connection.execute("DELETE FROM last_good")
-            connection.executemany(
-                "INSERT INTO last_good VALUES (?, ?, ?, ?)", [(*key, payload) for key, payload in good.items()]
-            )
+            kept = [(*key, one.payload, _written(one.signatures)) for key, one in good.items()]
+            connection.executemany("INSERT INTO last_good VALUES (?, ?, ?, ?, ?)", kept)
             connection.execute("DELETE FROM staged")
             connection.execute("DELETE FROM staged_chunk")
             written = json.dumps([position.epoch, position.revision])
@@ -139,5 +144,12 @@ class Holdings:
 
 
 def _row(scope: str, one: Resource) -> tuple[str, int, str, bytes, bytes, str]:
-    signatures = json.dumps([[key.hex(), value.hex()] for key, value in one.signatures])
-    return (scope, one.kind, one.name, one.version, one.payload, signatures)
+    return (scope, one.kind, one.name, one.version, one.payload, _written(one.signatures))
+
+
+def _written(signatures: Iterable[tuple[bytes, bytes]]) -> str:
+    return json.dumps([[key.hex(), value.hex()] for key, value in signatures])
+
+
+def _read_signatures(text: str) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((bytes.fromhex(key), bytes.fromhex(value)) for key, value in json.loads(text))

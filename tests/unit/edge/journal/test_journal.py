@@ -178,6 +178,7 @@ def test_a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_h
     connection = sqlite3.connect(path)
     connection.executescript(
         "DROP TABLE traffic; ALTER TABLE edition DROP COLUMN admitted_at; ALTER TABLE edition DROP COLUMN warnings;"
+        "ALTER TABLE last_good DROP COLUMN signatures;"
         "PRAGMA user_version=1;"
     )
     connection.close()
