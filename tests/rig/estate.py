@@ -11,7 +11,7 @@ with Estate(tmp_path) as estate:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -119,12 +119,14 @@ class Estate:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def site(self, kind: str, name: str = "", *, plain_hosts: Sequence[str] = ()) -> Satellite:
+    def site(
+        self, kind: str, name: str = "", *, plain_hosts: Sequence[str] = (), options: Mapping[str, str] | None = None
+    ) -> Satellite:
         """Start a satellite on a registry of this kind; the one of this name where it runs already."""
         called = name or f"{kind}-site"
         if called not in self._sites:
             hosts = [self.central.host, *plain_hosts]
-            site = Satellite(self.directory / called, registry=kind, plain_hosts=hosts)
+            site = Satellite(self.directory / called, registry=kind, plain_hosts=hosts, options=dict(options or {}))
             site.join(self.loop.call(mint(self.admin, called)))
             self._stack.callback(site.stop)
             site.start()

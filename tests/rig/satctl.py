@@ -26,11 +26,14 @@ class Satctl:
     home: Path
     options: tuple[str, ...] = ()
     """What every call says before the command."""
+    passphrase: str = field(default="", repr=False)
+    """Of private keys."""
 
     @property
     def environment(self) -> dict[str, str]:
         clean = {name: text for name, text in os.environ.items() if not name.startswith(("SATCTL_", "SPIFFE_"))}
-        return clean | {"SATCTL_HOME": str(self.home), "NO_COLOR": "1"}
+        own = {"SATCTL_HOME": str(self.home), "NO_COLOR": "1"}
+        return clean | own | ({"SATCTL_KEY_PASSPHRASE": self.passphrase} if self.passphrase else {})
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "controlplane.satctl.cli", *self.options, *arguments]
