@@ -499,7 +499,9 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePolicy(self, request, context):
-        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor.
+        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+        is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+        FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

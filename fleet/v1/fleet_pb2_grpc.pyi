@@ -69,7 +69,10 @@ class FleetServiceStub:
     DeleteArtifact: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteArtifactRequest, _fleet_pb2.DeleteArtifactResponse]
     """DeleteArtifact removes an artifact and what hangs on it; NOT_FOUND where there is none. Role: editor."""
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreatePolicyRequest, _fleet_pb2.CreatePolicyResponse]
-    """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor."""
+    """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+    is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+    FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
+    """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetPolicyRequest, _fleet_pb2.GetPolicyResponse]
     """GetPolicy reads one policy. Role: viewer."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPoliciesRequest, _fleet_pb2.ListPoliciesResponse]
@@ -338,7 +341,10 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.CreatePolicyRequest,
         context: _aio.ServicerContext[_fleet_pb2.CreatePolicyRequest, _abc.Awaitable[_fleet_pb2.CreatePolicyResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.CreatePolicyResponse]:
-        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor."""
+        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+        is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+        FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
+        """
 
     @_abc_1.abstractmethod
     def GetPolicy(
