@@ -222,6 +222,11 @@ class FleetServiceStub:
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
                 _registered_method=True)
+        self.ListSignerSets = channel.unary_unary(
+                '/fleet.v1.FleetService/ListSignerSets',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.FromString,
+                _registered_method=True)
         self.SetConfiguration = channel.unary_unary(
                 '/fleet.v1.FleetService/SetConfiguration',
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.SerializeToString,
@@ -605,6 +610,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSignerSets(self, request, context):
+        """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+        Sets are added by ApplyChanges, signed, and stay. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetConfiguration(self, request, context):
         """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin.
         """
@@ -951,6 +964,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DeleteTrustRoot,
                     request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.SerializeToString,
+            ),
+            'ListSignerSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignerSets,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.SerializeToString,
             ),
             'SetConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.SetConfiguration,
@@ -2048,6 +2066,33 @@ class FleetService:
             '/fleet.v1.FleetService/DeleteTrustRoot',
             fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
             fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignerSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/ListSignerSets',
+            fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -101,6 +101,10 @@ class FleetServiceStub:
     """UpdateTrustRoot replaces a trust root as a whole. Role: admin."""
     DeleteTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteTrustRootRequest, _fleet_pb2.DeleteTrustRootResponse]
     """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
+    ListSignerSets: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListSignerSetsRequest, _fleet_pb2.ListSignerSetsResponse]
+    """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+    Sets are added by ApplyChanges, signed, and stay. Role: viewer.
+    """
     SetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetConfigurationRequest, _fleet_pb2.SetConfigurationResponse]
     """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin."""
     GetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetConfigurationRequest, _fleet_pb2.GetConfigurationResponse]
@@ -457,6 +461,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_fleet_pb2.DeleteTrustRootRequest, _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]:
         """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def ListSignerSets(
+        self,
+        request: _fleet_pb2.ListSignerSetsRequest,
+        context: _aio.ServicerContext[_fleet_pb2.ListSignerSetsRequest, _abc.Awaitable[_fleet_pb2.ListSignerSetsResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.ListSignerSetsResponse]:
+        """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+        Sets are added by ApplyChanges, signed, and stay. Role: viewer.
+        """
 
     @_abc_1.abstractmethod
     def SetConfiguration(
