@@ -25,6 +25,7 @@ from controlplane.domain.entities import (
     Position,
     Role,
     Satellite,
+    SignerSet,
     Source,
     TrustRoot,
 )
@@ -199,6 +200,9 @@ class Store(Protocol):
 
     async def blocks(self, page: PageRequest) -> Page[Block]:
         """Read blocks by name."""
+
+    async def signer_sets(self, page: PageRequest) -> Page[SignerSet]:
+        """Read signer sets by name."""
 
     async def configurations(self, page: PageRequest) -> Page[Configuration]:
         """Read scopes' settings by scope."""

@@ -20,6 +20,7 @@ from controlplane.domain.entities import (
     Position,
     Role,
     Satellite,
+    SignerSet,
     Source,
     TrustRoot,
 )
@@ -106,6 +107,10 @@ class FleetReading:
     async def list_blocks(self, page_size: int = 0, page_token: str = "") -> Page[Block]:
         """Read blocks by name."""
         return await self._store.blocks(_page(page_size, page_token))
+
+    async def list_signer_sets(self, page_size: int = 0, page_token: str = "") -> Page[SignerSet]:
+        """Read signer sets by name, which is their serial."""
+        return await self._store.signer_sets(_page(page_size, page_token))
 
     async def list_configurations(self, page_size: int = 0, page_token: str = "") -> Page[Configuration]:
         """Read scopes' settings by scope."""

@@ -68,6 +68,7 @@ _VIEWERS = [
     "ListBlocks",
     "GetTrustRoot",
     "ListTrustRoots",
+    "ListSignerSets",
     "GetConfiguration",
     "ListConfigurations",
     "GetFleetStatus",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from controlplane.rpc.entity_service import EntityService
 from controlplane.rpc.errors import Context
 from controlplane.rpc.fleet_entities import BLOCK, CONFIGURATION, POLICY, TRUST_ROOT, page_of, paging
+from controlplane.rpc.wire import write_position
+from controlplane.rpc.wire_rules import write_signer_set
 from fleet.v1 import fleet_pb2 as pb
 
 
@@ -73,6 +75,15 @@ class RuleService(EntityService):
         """Read a page of trust roots."""
         page = await self._fleet.list_trust_roots(*paging(request))
         return pb.ListTrustRootsResponse(**page_of(TRUST_ROOT, page))
+
+    async def ListSignerSets(self, request: pb.ListSignerSetsRequest, context: Context) -> pb.ListSignerSetsResponse:
+        """Read a page of signer sets."""
+        page = await self._fleet.list_signer_sets(*paging(request))
+        return pb.ListSignerSetsResponse(
+            signer_sets=map(write_signer_set, page.items),
+            next_page_token=page.next_page_token,
+            position=write_position(page.position),
+        )
 
     async def SetConfiguration(
         self, request: pb.SetConfigurationRequest, context: Context

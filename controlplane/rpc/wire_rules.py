@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from controlplane.domain.entities import Block, Policy, Signature, Signed, TrustRoot
+from controlplane.domain.entities import Block, Policy, Signature, Signed, SignerSet, TrustRoot
 from controlplane.rpc.wire import read_time, within, write_time
 from fleet import policy_wire
 from fleet.errors import malformed
@@ -130,6 +130,16 @@ def write_block(value: Block) -> pb.Block:
         spec=policy_wire.write_block(value.spec),
         scopes=value.scopes,
         etag=value.etag,
+        serial=value.serial,
+        signed_by=value.signed_by,
+    )
+
+
+def write_signer_set(value: SignerSet) -> pb.SignerSet:
+    """Show a signer set."""
+    return pb.SignerSet(
+        name=value.name,
+        spec=policy_wire.write_signer_set(value.spec),
         serial=value.serial,
         signed_by=value.signed_by,
     )

@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 ATTEMPTS = 3
 FIRST_PAUSE = timedelta(milliseconds=200)
 LONGEST_PAUSE = timedelta(seconds=5)
+_LARGE = ("grpc.max_receive_message_length", 64 << 20)
+"""A page of trust roots and policies of a MiB each."""
 
 
 class Page(Protocol):
@@ -79,12 +81,14 @@ class FleetClient:
         method: grpc.aio.UnaryUnaryMultiCallable[Request, PageAnswer],
         request: Request,
         items: Callable[[PageAnswer], Iterable[Item]],
+        *,
+        page_size: int = PAGE_SIZE,
     ) -> list[Item]:
         """Read all pages; `request` says what is asked for, its page is set here."""
         found: list[Item] = []
         asked = type(request)()
         asked.CopyFrom(request)
-        setattr(asked, "page_size", PAGE_SIZE)  # noqa: B010 - a Message's own
+        setattr(asked, "page_size", page_size)  # noqa: B010 - a Message's own
         while True:
             answer = await self.call(method, asked)
             found.extend(items(answer))
@@ -116,5 +120,5 @@ async def connect(options: Options) -> AsyncIterator[FleetClient]:
     """Get an identity and open a channel; Ground Control's exact ID is checked before a byte is sent."""
     async with identify(options) as identity:
         bridge = Bridge(identity.address, expected=identity.ground_control, source=identity.source, now=now)
-        async with bridge, bridge.channel() as channel:
+        async with bridge, bridge.channel(_LARGE) as channel:
             yield FleetClient(FleetServiceStub(channel), StateServiceStub(channel), bridge, identity, options)

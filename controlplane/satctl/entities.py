@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from controlplane.satctl.options import PAGE_SIZE
 from fleet.v1 import fleet_pb2 as pb
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Thing = TypeVar("Thing", bound=Message)
 
+_FEW = 32
 _INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -25,6 +27,8 @@ class Entity(Generic[Thing]):
 
     message: type[Thing]
     plural: str
+    page_size: int = PAGE_SIZE
+    """Rows that a list asks for at once: few of what may be a MiB each."""
 
     @property
     def word(self) -> str:
@@ -64,7 +68,7 @@ class Entity(Generic[Thing]):
         def items(answer: Any) -> Iterable[Thing]:  # noqa: ANN401 - one of the List answers
             return getattr(answer, field)  # type: ignore[no-any-return] # as the contract has it
 
-        return await client.pages(method, request, items)
+        return await client.pages(method, request, items, page_size=self.page_size)
 
     async def _one(self, client: FleetClient, verb: str, **content: Any) -> Thing:  # noqa: ANN401 - a request's fields
         answer = await self._answer(client, f"{verb}{self.word}", **content)
@@ -87,7 +91,7 @@ SATELLITE = Entity(pb.Satellite, "Satellites")
 GROUP = Entity(pb.Group, "Groups")
 SOURCE = Entity(pb.Source, "Sources")
 ARTIFACT = Entity(pb.Artifact, "Artifacts")
-POLICY = Entity(pb.Policy, "Policies")
-TRUST_ROOT = Entity(pb.TrustRoot, "TrustRoots")
-BLOCK = Entity(pb.Block, "Blocks")
+POLICY = Entity(pb.Policy, "Policies", page_size=_FEW)
+TRUST_ROOT = Entity(pb.TrustRoot, "TrustRoots", page_size=_FEW)
+BLOCK = Entity(pb.Block, "Blocks", page_size=_FEW)
 CONFIGURATION = Entity(pb.Configuration, "Configurations")

@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 
 from controlplane.satctl.failure import Exit
 from controlplane.satctl.options import AsJson
-from controlplane.satctl.policy_file import read_rules
 from controlplane.satctl.reading import read_scope
 from controlplane.satctl.render import print_json
 from controlplane.satctl.running import run
@@ -115,6 +114,8 @@ async def _of_fleet(client: FleetClient) -> list[Rule]:
 
 
 def _of_file(file: Path) -> list[Rule]:
+    from controlplane.satctl.policy_file import read_rules  # noqa: PLC0415 - what help need not wait for
+
     return [_rule(one) for one in read_rules(file).rules]
 
 

@@ -428,6 +428,44 @@ class TrustRoot(_message.Message):
 Global___TrustRoot: _TypeAlias = TrustRoot  # noqa: Y015
 
 @_typing.final
+class SignerSet(_message.Message):
+    """SignerSet names who may sign policies, trust roots, blocks and the next signer set, for sites that pin them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SIGNED_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output: its serial, in decimal."""
+    serial: _builtins.int
+    """Output: one more than that of the set before it."""
+    @_builtins.property
+    def spec(self) -> _resource_pb2.SignerSetSpec:
+        """The signers."""
+
+    @_builtins.property
+    def signed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output: SHA-256 of the SubjectPublicKeyInfo of each policy signer whose signature it carries, 32 bytes."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        spec: _resource_pb2.SignerSetSpec | None = ...,
+        serial: _builtins.int = ...,
+        signed_by: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "serial", b"serial", "signed_by", b"signed_by", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignerSet: _TypeAlias = SignerSet  # noqa: Y015
+
+@_typing.final
 class SignedResource(_message.Message):
     """SignedResource is a policy, trust root, block or signer set with its policy signers' word on it, made where the keys
     are and not by Ground Control, which passes the payload on as it is. Ground Control checks what it says as if it had
@@ -2812,6 +2850,66 @@ class DeleteTrustRootResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTrustRootResponse: _TypeAlias = DeleteTrustRootResponse  # noqa: Y015
+
+@_typing.final
+class ListSignerSetsRequest(_message.Message):
+    """ListSignerSetsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rows in a page: 1 to 1,000. Zero: 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignerSetsRequest: _TypeAlias = ListSignerSetsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignerSetsResponse(_message.Message):
+    """ListSignerSetsResponse is a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNER_SETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page after this. Empty: this is the last."""
+    @_builtins.property
+    def signer_sets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignerSet]:
+        """The signer sets, by name."""
+
+    @_builtins.property
+    def position(self) -> _state_pb2.Position:
+        """Where in the log the page was read."""
+
+    def __init__(
+        self,
+        *,
+        signer_sets: _abc.Iterable[Global___SignerSet] | None = ...,
+        next_page_token: _builtins.str = ...,
+        position: _state_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "position", b"position", "signer_sets", b"signer_sets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignerSetsResponse: _TypeAlias = ListSignerSetsResponse  # noqa: Y015
 
 @_typing.final
 class SetConfigurationRequest(_message.Message):

@@ -222,6 +222,11 @@ class FleetServiceStub:
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
                 _registered_method=True)
+        self.ListSignerSets = channel.unary_unary(
+                '/fleet.v1.FleetService/ListSignerSets',
+                request_serializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.FromString,
+                _registered_method=True)
         self.SetConfiguration = channel.unary_unary(
                 '/fleet.v1.FleetService/SetConfiguration',
                 request_serializer=fleet_dot_v1_dot_fleet__pb2.SetConfigurationRequest.SerializeToString,
@@ -499,7 +504,9 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePolicy(self, request, context):
-        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor.
+        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+        is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+        FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -598,6 +605,14 @@ class FleetServiceServicer:
 
     def DeleteTrustRoot(self, request, context):
         """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSignerSets(self, request, context):
+        """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+        Sets are added by ApplyChanges, signed, and stay. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -949,6 +964,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DeleteTrustRoot,
                     request_deserializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.SerializeToString,
+            ),
+            'ListSignerSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignerSets,
+                    request_deserializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.SerializeToString,
             ),
             'SetConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.SetConfiguration,
@@ -2046,6 +2066,33 @@ class FleetService:
             '/fleet.v1.FleetService/DeleteTrustRoot',
             fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootRequest.SerializeToString,
             fleet_dot_v1_dot_fleet__pb2.DeleteTrustRootResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignerSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.FleetService/ListSignerSets',
+            fleet_dot_v1_dot_fleet__pb2.ListSignerSetsRequest.SerializeToString,
+            fleet_dot_v1_dot_fleet__pb2.ListSignerSetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,7 +69,10 @@ class FleetServiceStub:
     DeleteArtifact: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteArtifactRequest, _fleet_pb2.DeleteArtifactResponse]
     """DeleteArtifact removes an artifact and what hangs on it; NOT_FOUND where there is none. Role: editor."""
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreatePolicyRequest, _fleet_pb2.CreatePolicyResponse]
-    """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor."""
+    """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+    is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+    FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
+    """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetPolicyRequest, _fleet_pb2.GetPolicyResponse]
     """GetPolicy reads one policy. Role: viewer."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListPoliciesRequest, _fleet_pb2.ListPoliciesResponse]
@@ -98,6 +101,10 @@ class FleetServiceStub:
     """UpdateTrustRoot replaces a trust root as a whole. Role: admin."""
     DeleteTrustRoot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteTrustRootRequest, _fleet_pb2.DeleteTrustRootResponse]
     """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
+    ListSignerSets: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListSignerSetsRequest, _fleet_pb2.ListSignerSetsResponse]
+    """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+    Sets are added by ApplyChanges, signed, and stay. Role: viewer.
+    """
     SetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.SetConfigurationRequest, _fleet_pb2.SetConfigurationResponse]
     """SetConfiguration makes or replaces the settings that one scope has for its satellites. Role: admin."""
     GetConfiguration: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetConfigurationRequest, _fleet_pb2.GetConfigurationResponse]
@@ -338,7 +345,10 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.CreatePolicyRequest,
         context: _aio.ServicerContext[_fleet_pb2.CreatePolicyRequest, _abc.Awaitable[_fleet_pb2.CreatePolicyResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.CreatePolicyResponse]:
-        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. Role: editor."""
+        """CreatePolicy makes a policy; ALREADY_EXISTS where it exists with other content. What no satellite could ever satisfy
+        is INVALID_ARGUMENT with a reason; a trust root that is in none of its scopes, nor in the fleet's, is
+        FAILED_PRECONDITION `TRUST_ROOT_UNKNOWN`. Role: editor.
+        """
 
     @_abc_1.abstractmethod
     def GetPolicy(
@@ -451,6 +461,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_fleet_pb2.DeleteTrustRootRequest, _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.DeleteTrustRootResponse]:
         """DeleteTrustRoot removes a trust root; NOT_FOUND where there is none, FAILED_PRECONDITION `TRUST_ROOT_IN_USE` while policies use it. Role: admin."""
+
+    @_abc_1.abstractmethod
+    def ListSignerSets(
+        self,
+        request: _fleet_pb2.ListSignerSetsRequest,
+        context: _aio.ServicerContext[_fleet_pb2.ListSignerSetsRequest, _abc.Awaitable[_fleet_pb2.ListSignerSetsResponse]],
+    ) -> _abc.Awaitable[_fleet_pb2.ListSignerSetsResponse]:
+        """ListSignerSets reads who may sign policies, trust roots and blocks, for sites that pin them, by name, a page at a time.
+        Sets are added by ApplyChanges, signed, and stay. Role: viewer.
+        """
 
     @_abc_1.abstractmethod
     def SetConfiguration(

@@ -33,6 +33,7 @@ from controlplane.domain.entities import (
     Position,
     Role,
     Satellite,
+    SignerSet,
     Source,
     TrustRoot,
 )
@@ -144,6 +145,11 @@ class ReadingStore:
         """Read a page of blocks."""
         statement = select(RuleRow).where(RuleRow.kind == ResourceKind.BLOCK)
         return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.blocks))
+
+    async def signer_sets(self, page: PageRequest) -> Page[SignerSet]:
+        """Read a page of signer sets."""
+        statement = select(RuleRow).where(RuleRow.kind == ResourceKind.SIGNER_SET)
+        return await self._database.read(lambda s: listing.page_of(s, statement, page, rule_rows.signer_sets))
 
     async def configurations(self, page: PageRequest) -> Page[Configuration]:
         """Read a page of scopes' settings."""

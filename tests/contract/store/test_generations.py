@@ -8,15 +8,36 @@ from hypothesis import strategies as st
 
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Outcome, Upsert
-from controlplane.domain.entities import Artifact, Assignment, Block, Group, Policy, Satellite, Source
+from controlplane.domain.entities import (
+    Artifact,
+    Assignment,
+    Block,
+    Group,
+    Policy,
+    Satellite,
+    Signature,
+    Signed,
+    Source,
+    TrustRoot,
+)
 from controlplane.domain.specs import ArtifactSpec, ResourceKind, SourceSpec
 from controlplane.domain.state import Key
 from fleet.digests import EMPTY_SCOPE, state_digest
 from fleet.errors import FleetError
-from fleet.policy import BlockSpec
+from fleet.policy import (
+    Authority,
+    BlockSpec,
+    CertificateChain,
+    PolicySpec,
+    SignatureFormat,
+    TextMatch,
+    TrustRootSpec,
+)
 from fleet.v1 import resource_pb2, state_pb2
 from tests.contract.store.conftest import Open
 from tests.contract.store.words import ADA, D1, D2, HUB, applied_to, digest, do, refused, shop, shut
+from tests.rig.policy_signing import PolicySigner, kind_of, payload_of, signed_version
+from tests.rig.trust_material import ca_pem
 
 NGINX = (int(ResourceKind.ARTIFACT), "hub/library/nginx:1")
 SOURCE = (int(ResourceKind.SOURCE), "hub")
@@ -179,6 +200,20 @@ async def test_precedence_travels_with_the_binding(fleet: Fleet) -> None:
     assert record.concerned.satellites == {"s1"}
 
 
+ROOT = TrustRootSpec(ca_pem=(ca_pem(),))
+RELIES = PolicySpec(
+    ("hub/**",),
+    (Authority("a", CertificateChain((TextMatch("a@b.c"),)), (SignatureFormat.SIGSTORE_BUNDLE,), "t"),),
+)
+SIGNER = PolicySigner()
+
+
+def signed_policy(name: str, serial: int) -> Signed:
+    payload = payload_of(shut("hub/**"), name, serial=serial, scopes=["group/shops"])
+    signature = SIGNER.sign(signed_version(payload))
+    return Signed(kind_of(payload), payload.SerializeToString(), (Signature(signature.key_id, signature.signature),))
+
+
 # One scope, a handful of names: small enough that hypothesis meets every coming, going and coming back.
 _NAMES = st.sampled_from(["a", "b", "c"])
 _COMMANDS = st.one_of(
@@ -193,6 +228,12 @@ _COMMANDS = st.one_of(
     st.builds(lambda n: Upsert(Source("hub", SourceSpec(f"hub{n}.example"))), st.integers(1, 2)),
     st.builds(lambda n: Upsert(Policy("p", shut(f"hub/{n}"), ("group/shops",))), st.integers(1, 2)),
     st.just(Delete(EntityKind.POLICY, "p")),
+    st.builds(lambda n: Upsert(signed_policy("p", n)), st.integers(1, 40)),
+    st.builds(lambda scope: Upsert(TrustRoot("t", ROOT, (scope,))), st.sampled_from(["fleet", "group/shops"])),
+    st.just(Upsert(Policy("q", RELIES, ("group/shops",)))),
+    st.just(Delete(EntityKind.TRUST_ROOT, "t")),
+    st.just(Delete(EntityKind.POLICY, "q")),
+    st.builds(lambda digest: Upsert(Block("b", BlockSpec((digest,)), ("group/shops",))), st.sampled_from([D1, D2])),
 )
 
 

@@ -154,6 +154,11 @@ async def test_signer_sets_follow_each_other_and_stay(fleet: Fleet) -> None:
         if (one.kind, scope.binding.scope) == (pb.RESOURCE_KIND_SIGNER_SET, "fleet")
     ]
     assert names == ["1", "2"]
+    listed = (await fleet.list_signer_sets()).items
+    assert [(one.name, one.serial, one.signed_by) for one in listed] == [
+        ("1", 1, (ONE.key_id,)),
+        ("2", 2, (ONE.key_id, TWO.key_id)),
+    ]
 
 
 async def test_a_signed_resource_is_checked_as_any_other(fleet: Fleet, clock: Clock) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.domain.verify.sigstore.trusted_root import read_trusted_root
@@ -130,6 +130,7 @@ def _paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 _PATHS = st.sampled_from([path for path in _paths(trusted_root()) if path])
 
 
+@settings(deadline=None)
 @given(_PATHS, _JSON)
 def test_whatever_takes_a_place_is_refused_or_read_by_a_satellite_too(path: tuple[str | int, ...], value: Any) -> None:
     whole: Any = trusted_root()
@@ -146,6 +147,7 @@ def test_whatever_takes_a_place_is_refused_or_read_by_a_satellite_too(path: tupl
         read_trusted_root(raw)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_by_our_error(raw: bytes) -> None:
     with pytest.raises(FleetError):

@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.domain.entities import Role
 from fleet.errors import Kind
-from fleet.policy import BlockSpec
-from fleet.policy_wire import write_block, write_policy
+from fleet.policy import BlockSpec, SignerSetSpec
+from fleet.policy_wire import write_block, write_policy, write_signer_set
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2 as resources
 from fleet.v1 import state_pb2
@@ -114,6 +114,15 @@ async def test_a_signed_payload_is_complete_and_never_ignored(site: Site) -> Non
         (garbage, "PAYLOAD_MALFORMED"),
     ):
         assert (await refusal(stub.ApplyChanges(pb.ApplyChangesRequest(changes=[change])))).reason == reason
+
+
+async def test_a_signer_set_is_handed_in_and_listed(site: Site) -> None:
+    stub = site.operators()
+    spec = SignerSetSpec((SIGNER.pem,), 1)
+    change = signed(payload_of(spec, "1", serial=1))
+    await stub.ApplyChanges(pb.ApplyChangesRequest(changes=[change]))
+    (held,) = (await stub.ListSignerSets(pb.ListSignerSetsRequest())).signer_sets
+    assert held == pb.SignerSet(name="1", spec=write_signer_set(spec), serial=1, signed_by=[SIGNER.key_id])
 
 
 async def test_an_editor_may_hand_in_signed_policies_and_nothing_else_that_is_signed(site: Site) -> None:
