@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, delete, insert, select, update
 
 from controlplane.adapters.sql.documents import to_document
 from controlplane.adapters.sql.rows import live_workers
@@ -183,13 +184,20 @@ def _exception_rows(satellite: str, report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def record_health(session: Session, satellite: str, health: Health, at: datetime) -> None:
-    """Replace the health."""
-    row = presence_of(session, satellite, at)
-    row.last_seen_at = at
-    session.add(row)
-    session.merge(HealthRow(satellite=satellite, document=to_document(health)))
-    session.flush()  # a second one in the same commit finds it
+def record_healths(session: Session, healths: Mapping[str, Health], at: datetime) -> None:
+    """Replace the health of many, in three statements: as objects of the session they would cost ten times as much."""
+    connection = session.connection()
+    # Locked in the order of names, as `load` does, so that no two transactions wait for each other.
+    present = (
+        select(PresenceRow.satellite).where(col(PresenceRow.satellite).in_(healths)).order_by(PresenceRow.satellite)
+    )
+    names = [name for (name,) in connection.execute(present.with_for_update())]
+    if not names:
+        return
+    connection.execute(update(PresenceRow).where(col(PresenceRow.satellite).in_(names)).values(last_seen_at=at))
+    upsert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(HealthRow)
+    replaced = upsert.on_conflict_do_update(index_elements=["satellite"], set_={"document": upsert.excluded.document})
+    connection.execute(replaced, [{"satellite": name, "document": to_document(healths[name])} for name in names])
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

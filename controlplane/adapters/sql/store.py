@@ -200,9 +200,9 @@ class SqlStore(ReadingStore):
             session.satellite, lambda transaction: presence.record_report(transaction, session, report, at)
         )
 
-    async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
-        """Replace the satellite's health."""
-        await self._group.write(satellite, lambda session: presence.record_health(session, satellite, health, at))
+    async def record_healths(self, healths: Mapping[str, Health], at: datetime) -> None:
+        """Replace the health of many satellites."""
+        await self._database.write(lambda session: presence.record_healths(session, healths, at))
 
     async def mark_behind(self, satellite: str, at: datetime) -> None:
         """Remember that a satellite is ahead of the log."""
