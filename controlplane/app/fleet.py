@@ -256,9 +256,9 @@ class Fleet(FleetReading):
         session = SessionKey(satellite, boot_id, session_number)
         return await self._store.record_report(session, report, self._clock())
 
-    async def record_health(self, satellite: str, health: Health) -> None:
-        """Replace what is known of a satellite's health."""
-        await self._store.record_health(satellite, health, self._clock())
+    async def record_healths(self, healths: Mapping[str, Health]) -> None:
+        """Replace what is known of many satellites' health; names that are nobody's are left out."""
+        await self._store.record_healths(healths, self._clock())
 
     async def mark_behind(self, satellite: str) -> None:
         """Remember, for the operators, that a satellite is ahead of the log (STORE_BEHIND)."""

@@ -23,6 +23,7 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
+    Registered,
     Role,
     Satellite,
     SignerSet,
@@ -256,8 +257,8 @@ class Store(Protocol):
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it is older than what is there."""
 
-    async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
-        """Replace the satellite's health."""
+    async def record_healths(self, healths: Mapping[str, Health], at: datetime) -> None:
+        """Replace the health of many satellites; names that are nobody's are left out."""
 
     async def mark_behind(self, satellite: str, at: datetime) -> None:
         """Remember that a satellite has seen a later position than the log has."""
@@ -281,6 +282,9 @@ class Store(Protocol):
 
     async def revoked(self) -> frozenset[str]:
         """List the SPIFFE IDs that are revoked."""
+
+    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
+        """Say whose these names are; those that are nobody's are left out."""
 
     async def add_first_operator(self, context: Context, operator: OperatorId) -> Position:
         """Make an admin; nothing where it is one already."""

@@ -18,6 +18,7 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
+    Registered,
     Role,
     Satellite,
     SignerSet,
@@ -169,9 +170,9 @@ class FleetReading:
         """Find an operator's role by its SPIFFE ID."""
         return await self._store.role_of(spiffe_id)
 
-    async def revoked(self, spiffe_id: str) -> bool:
-        """Say whether an identity is revoked."""
-        return spiffe_id in await self._store.revoked()
+    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
+        """Say whose these names are; those that are nobody's are left out."""
+        return await self._store.registered(satellites)
 
     async def revoked_ids(self) -> frozenset[str]:
         """List every revoked SPIFFE ID: one read covers all open streams."""

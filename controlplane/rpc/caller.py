@@ -6,6 +6,7 @@ connection outlives the validity of what it was opened with.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from enum import Enum, unique
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.errors import FleetError, Kind
@@ -45,6 +47,14 @@ class Peer:
     not_after: datetime
     chain: tuple[x509.Certificate, ...]
     """Leaf first, then what the peer sent of intermediates."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 over all of the chain: what was found out of it holds for whoever shows the same."""
+        whole = hashlib.sha256()
+        for certificate in self.chain:
+            whole.update(certificate.fingerprint(SHA256()))
+        return whole.digest()
 
     def is_anchored_in(self, roots: Sequence[bytes]) -> bool:
         """Say whether the chain still leads to one of the roots, DER: a root that left the bundle counts no more."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from controlplane.app.fleet import Fleet
 from controlplane.rpc.caller import current_caller
 from controlplane.rpc.errors import Context
+from controlplane.rpc.healths import Healths
 from controlplane.rpc.wire import write_duration
 from controlplane.rpc.wire_status import read_health
 from fleet.errors import malformed
@@ -17,8 +17,8 @@ from fleet.v1.health_pb2_grpc import HealthServiceServicer
 class HealthService(HealthServiceServicer):
     """Takes each satellite's own health."""
 
-    def __init__(self, fleet: Fleet, *, interval: timedelta) -> None:
-        self._fleet = fleet
+    def __init__(self, healths: Healths, *, interval: timedelta) -> None:
+        self._healths = healths
         self._interval = interval
 
     async def ReportHealth(self, request: pb.ReportHealthRequest, context: Context) -> pb.ReportHealthResponse:
@@ -29,5 +29,5 @@ class HealthService(HealthServiceServicer):
         """
         if not request.HasField("health"):
             raise malformed("HEALTH_MISSING", "a health report carries health")
-        await self._fleet.record_health(current_caller().name, read_health(request.health))
+        self._healths.put(current_caller().name, read_health(request.health))
         return pb.ReportHealthResponse(next_after=write_duration(self._interval))

@@ -25,6 +25,7 @@ from controlplane.rpc.fleet_service import FleetService, Invitation
 from controlplane.rpc.gate import Gate, identify_anyone
 from controlplane.rpc.guard import MAX_OPERATOR_BYTES, Guard
 from controlplane.rpc.health_service import HealthService
+from controlplane.rpc.healths import Healths
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.rpc_meter import handshake_counter
 from controlplane.rpc.state_service import StateService
@@ -77,6 +78,7 @@ class FleetListener:
         now: Callable[[], datetime],
     ) -> None:
         gate = Gate(fleet, trust_domain=fleet.trust_domain, roots=lambda: identity.roots, now=now)
+        self._registrations = gate.registrations
         self.board = Board(fleet, gate)
         self._identity = identity
         self._health = health.aio.HealthServicer()
@@ -99,19 +101,22 @@ class FleetListener:
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))
+        self._healths = Healths(fleet)
         fleet_health_grpc.add_HealthServiceServicer_to_server(
-            HealthService(fleet, interval=pace.health_interval), self.server
+            HealthService(self._healths, interval=pace.health_interval), self.server
         )
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(operators, self.server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
 
     async def run(self) -> None:
-        """Do what open streams need, until cancelled: follow the log, patrol, consult the store, write progress."""
+        """Do what open streams need, until cancelled: follow the log, patrol, ask the store, write what is told."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.board.run())
+            tasks.create_task(self._registrations.run())
             tasks.create_task(self._consultant.run())
             tasks.create_task(self._reports.run())
+            tasks.create_task(self._healths.run())
 
     async def start(self, address: str) -> int:
         """Listen: `host:port → port`.

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlmodel import Session
 
@@ -19,6 +19,8 @@ from controlplane.adapters.sql.engine import Database
 from fleet.errors import FleetError
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 LARGEST = 256
 """Writes in one commit: some 50 ms of work, which the log's writers wait for."""
@@ -27,7 +29,8 @@ LARGEST = 256
 @dataclass(slots=True)
 class _Waiting:
     satellite: str
-    work: Callable[[Session], Any]
+    work: Any
+    """What to do: a function of the session, or an item of a bulk."""
     future: asyncio.Future[Any]
     result: Any = None
     error: FleetError | None = None
@@ -54,6 +57,10 @@ class GroupWriter:
         Raises:
             FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`, and whatever the work raises.
         """
+        result: T = await self._enqueue(satellite, work)
+        return result
+
+    async def _enqueue(self, satellite: str, work: Any) -> Any:  # noqa: ANN401 - what `_run` does with it, and answers
         loop = asyncio.get_running_loop()
         waiting = _Waiting(satellite, work, loop.create_future())
         with self._lock:
@@ -61,8 +68,7 @@ class GroupWriter:
             start, self._busy = not self._busy, True
         if start:
             self._database.submit_write(lambda: self._drain(loop))
-        result: T = await waiting.future
-        return result
+        return await waiting.future
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         """Commit one batch, in a writer's thread, and queue up again behind whoever else wants to write."""
@@ -108,3 +114,29 @@ def _answer(batch: list[_Waiting], failure: Exception | None) -> None:
             waiting.future.set_exception(error)
         else:
             waiting.future.set_result(waiting.result)
+
+
+class BulkWriter(GroupWriter, Generic[Item, Result]):
+    """Commits many writes of one kind by few statements, where a statement for each would be what costs.
+
+    Args:
+        database: where to write.
+        work: writes all of a batch, and answers for each.
+    """
+
+    def __init__(self, database: Database, work: Callable[[Session, Sequence[Item]], Sequence[Result]]) -> None:
+        super().__init__(database, lambda _session, _satellites: None)
+        self._work = work
+
+    async def put(self, satellite: str, item: Item) -> Result:
+        """Write one item in a commit shared with others.
+
+        Raises:
+            FleetError: UNAVAILABLE `STORE_UNAVAILABLE` or `STORE_FULL`.
+        """
+        return await self._enqueue(satellite, item)  # type: ignore[no-any-return] # what `work` answers
+
+    def _run(self, batch: list[_Waiting], session: Session) -> None:
+        answers = self._work(session, [waiting.work for waiting in batch])
+        for waiting, answer in zip(batch, answers, strict=True):
+            waiting.result = answer

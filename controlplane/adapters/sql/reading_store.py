@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
+    Registered,
     Role,
     Satellite,
     SignerSet,
@@ -210,3 +212,7 @@ class ReadingStore:
     async def revoked(self) -> frozenset[str]:
         """List the revoked IDs."""
         return await self._database.read(identities.revoked)
+
+    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
+        """Say whose these names are."""
+        return await self._database.read(lambda session: identities.registered(session, satellites))

@@ -14,7 +14,7 @@ from controlplane.adapters.sql import desired, generations, identities, log, pre
 from controlplane.adapters.sql.applying import apply
 from controlplane.adapters.sql.batch import Batch
 from controlplane.adapters.sql.engine import Database
-from controlplane.adapters.sql.grouping import GroupWriter
+from controlplane.adapters.sql.grouping import BulkWriter, GroupWriter
 from controlplane.adapters.sql.reading_store import ReadingStore
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, Command
@@ -52,6 +52,7 @@ class SqlStore(ReadingStore):
         self.on_change = on_change
         self._deltas = DeltaCache()
         self._group = GroupWriter(database, presence.load)
+        self._reports = BulkWriter(database, presence.record_reports)
         self._alive = False
 
     async def _write_log(
@@ -196,13 +197,11 @@ class SqlStore(ReadingStore):
 
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it comes too late."""
-        return await self._group.write(
-            session.satellite, lambda transaction: presence.record_report(transaction, session, report, at)
-        )
+        return await self._reports.put(session.satellite, presence.Told(session, report, at))
 
-    async def record_health(self, satellite: str, health: Health, at: datetime) -> None:
-        """Replace the satellite's health."""
-        await self._group.write(satellite, lambda session: presence.record_health(session, satellite, health, at))
+    async def record_healths(self, healths: Mapping[str, Health], at: datetime) -> None:
+        """Replace the health of many satellites."""
+        await self._database.write(lambda session: presence.record_healths(session, healths, at))
 
     async def mark_behind(self, satellite: str, at: datetime) -> None:
         """Remember that a satellite is ahead of the log."""

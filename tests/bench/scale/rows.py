@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from controlplane.satctl.simulate.plan import name_of
 from controlplane.satctl.simulate.run import Simulation
@@ -85,24 +86,30 @@ async def changing(
     estate: Estate, fleet: Simulation, idle: Cost, *, name: str, count: int, make: Sequence[list[pb.Change]]
 ) -> list[Figure]:
     """Make changes that concern `count` satellites, one after the other."""
-    p50s, p99s, cpus, database = [], [], [], []
+    p50s, p99s, cpus, database, load = [], [], [], [], []
     for changes in make:
-        before, sent = estate.cost(), time.time()
+        loaded, before, sent = _used_s(fleet), estate.cost(), time.time()
         position = await estate.apply(*changes)
-        await until(lambda at=position: len(fleet.whole.received.get(at, ())) >= count, f"{name}: not all have it")
+        await until(partial(_is_received, fleet, position, count), f"{name}: not all have it")
         await asyncio.sleep(SETTLE_S)
         used = estate.cost().since(before)
         delays = sorted(1000 * (moment - sent) for moment in fleet.whole.received[position])
         p50s.append(delays[len(delays) // 2])
         p99s.append(p99_of(delays).value)
         cpus.append(1e6 * (used.workers_s - idle.workers_s / idle.at * used.at) / count)
+        load.append(1e6 * (_used_s(fleet) - loaded) / count)
         database.append(1e6 * (used.database_s - idle.database_s / idle.at * used.at) / count)
     return [
         Figure(f"{name}/received-p50", "ms", median_of(p50s)),
         Figure(f"{name}/received-p99", "ms", median_of(p99s), most=500.0 if count > FEW_MEMBERS else 10.0),
         Figure(f"{name}/worker-cpu-each", "µs", median_of(cpus), most=45.0 if count > FEW_MEMBERS else None),
         Figure(f"{name}/database-cpu-each", "µs", median_of(database)),
+        Figure(f"{name}/simulation-cpu-each", "µs", median_of(load)),
     ]
+
+
+def _is_received(fleet: Simulation, position: str, count: int) -> bool:
+    return len(fleet.whole.received.get(position, ())) >= count
 
 
 async def to_all(estate: Estate, fleet: Simulation, idle: Cost, scale: Scale) -> list[Figure]:
@@ -115,14 +122,14 @@ async def to_few(estate: Estate, fleet: Simulation, idle: Cost) -> list[Figure]:
     """Change what ten hold."""
     members = [pb.Membership(satellite=name_of(number + 1), group=FEW) for number in range(FEW_MEMBERS)]
     joined = await estate.apply(*(pb.Change(membership=one) for one in members))
-    await until(lambda: len(fleet.whole.received.get(joined, ())) >= FEW_MEMBERS, "not all have joined the group")
+    await until(partial(_is_received, fleet, joined, FEW_MEMBERS), "not all have joined the group")
     make = [_few_artifact(salt) for salt in range(2, 2 + CHANGES)]
     return await changing(estate, fleet, idle, name="change-to-ten", count=FEW_MEMBERS, make=make)
 
 
 async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figure]:
     """Cut all for ten seconds."""
-    before, counts = estate.cost(), fleet.whole.sum("counts")
+    loaded, before, counts = _used_s(fleet), estate.cost(), fleet.whole.sum("counts")
     await fleet.cut(CUT_S)
     await until(lambda: len(fleet.whole.times.get("back", ())) >= scale.satellites, "not all are back")
     await asyncio.sleep(SETTLE_S)
@@ -135,17 +142,16 @@ async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figur
         Figure("all-cut/updates-sent", "", _one(after["updates"] - counts["updates"]), most=0.0),
         Figure("all-cut/worker-cpu-each", "ms", _one(1000 * used.workers_s / scale.satellites)),
         Figure("all-cut/database-cpu-each", "ms", _one(1000 * used.database_s / scale.satellites)),
+        Figure("all-cut/simulation-cpu-each", "ms", _one(1000 * (_used_s(fleet) - loaded) / scale.satellites)),
     ]
+
+
+def _used_s(fleet: Simulation) -> float:
+    """What the load itself has used so far: it must be less than what it measures."""
+    return float(sum(one["cpu_s"] for one in fleet.whole.processes))
 
 
 def clients(fleet: Simulation, scale: Scale) -> list[Figure]:
-    """Say what the load itself took: it must be less than what it measures."""
-    processes = fleet.whole.processes
-    return [
-        Figure("simulation/cpu-each", "ms", _one(1000 * sum(one["cpu_s"] for one in processes) / scale.satellites)),
-        Figure(
-            "simulation/peak-rss-each",
-            "KiB",
-            _one(sum(one["peak_rss_bytes"] for one in processes) / KIB / scale.satellites),
-        ),
-    ]
+    """Say what the load holds."""
+    peak = sum(one["peak_rss_bytes"] for one in fleet.whole.processes)
+    return [Figure("simulation/peak-rss-each", "KiB", _one(peak / KIB / scale.satellites))]

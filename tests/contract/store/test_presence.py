@@ -170,11 +170,13 @@ async def test_what_was_assigned_since_the_report_is_not_called_published(fleet:
 
 async def test_health_is_kept_as_it_came(fleet: Fleet, clock: Clock) -> None:
     await approved(fleet)
+    await fleet.open_session("s1", A, 1)
     health = Health(measured_at=clock(), cpu_fraction=0.25, disk_free_bytes=1 << 40, registry_healthy=True)
-    await fleet.record_health("s1", health)
-    assert (await fleet.satellite_status("s1"))[0].health == health
-    with refused("SATELLITE_UNKNOWN"):
-        await fleet.record_health("nobody", health)
+    clock.advance(timedelta(minutes=1))
+    await fleet.record_healths({"s1": Health(), "nobody": health})
+    await fleet.record_healths({"nobody": health, "s1": health})
+    status = (await fleet.satellite_status("s1"))[0]
+    assert (status.health, status.last_seen_at) == (health, clock())
 
 
 async def test_the_fleet_is_counted(fleet: Fleet) -> None:
@@ -242,12 +244,12 @@ async def test_one_satellite_may_say_many_things_at_once(fleet: Fleet) -> None:
     reports = [Report(number, None, bytes(32), exceptions=(why,) * (number % 3)) for number in range(1, 20)]
     await asyncio.gather(
         *(fleet.record_report("s1", A, 1, report) for report in reports),
-        *(fleet.record_health("s1", Health(cpu_fraction=number / 20)) for number in range(20)),
+        *(fleet.record_healths({"s1": Health(cpu_fraction=0.5), "s2": Health()}) for _ in range(20)),
         *(fleet.attest("spiffe://example.org/satellite/region/default/s1", A, "1") for _ in range(5)),
     )
     status, _ = await fleet.satellite_status("s1")
     assert status.report == reports[-1]
-    assert status.health == Health(cpu_fraction=19 / 20)
+    assert status.health == Health(cpu_fraction=0.5)
 
 
 async def test_many_satellites_report_at_once(fleet: Fleet) -> None:
