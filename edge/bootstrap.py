@@ -19,6 +19,7 @@ from edge.adapters.credentials import Credentials
 from edge.adapters.ground_control import BridgedGroundControl
 from edge.adapters.journal.journal import Journal
 from edge.adapters.machine import LocalMachine
+from edge.adapters.memory import give_back
 from edge.adapters.oci.proxy import Proxies, parse_proxy
 from edge.adapters.registry.choose import External, choose_registry
 from edge.adapters.registry.listener import parse_listener
@@ -297,6 +298,7 @@ class _Site:
             self._journal.transfers,
             staging=self._journal.staging,
             progress=self.progress,
+            rested=give_back,
         )
         sources = SourceRegistries(
             self._issue, plain_hosts=frozenset(self._settings.allow_plain_http), proxies=_proxies(self._settings)

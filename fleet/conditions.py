@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -98,6 +97,8 @@ def _check_names(used: set[str], own: set[str]) -> None:
 
 def _check_functions(used: set[str]) -> None:
     if unknown := sorted(used - _FUNCTIONS):
+        from difflib import get_close_matches  # noqa: PLC0415 - for people, where something is wrong
+
         close = get_close_matches(unknown[0], _FUNCTIONS, n=1)
         guess = f": did you mean {close[0]}?" if close else ""
         raise malformed("CONDITION_MALFORMED", f"a condition has CEL's standard functions{guess}", subject=unknown[0])

@@ -40,6 +40,7 @@ class Replicator:
         log: records uploads and where blobs are.
         staging: keeps what is in memory for the case that we are killed.
         progress: told how artifacts come along, from other threads.
+        rested: called when nothing has moved for a while.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Replicator:
         *,
         staging: Staging,
         progress: Progress | None = None,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._site = site
         self._log = log
-        self._transfer = Transfer(site, log, staging, progress=progress or Untold(), clear=self._clear)
+        self._transfer = Transfer(site, log, staging, progress=progress or Untold(), clear=self._clear, rested=rested)
         self._publisher = Publisher(site, intents)
         self._withdrawer = Withdrawer(site, intents, log)
         self._purger = Purger(site, log, self._transfer)

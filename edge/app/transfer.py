@@ -61,6 +61,7 @@ class Transfer:
         staging: keeps what is in memory for the case that we are killed.
         progress: called from the moving threads.
         clear: frees what nobody needs at the site, when something does not fit.
+        rested: called when nothing has moved for a while.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Transfer:
         *,
         progress: Progress,
         clear: Callable[[], None] = lambda: None,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._site = site
         self._log = log
@@ -78,7 +80,7 @@ class Transfer:
         self._progress = progress
         self._room = Room(site.room, clear)
         self._stop = threading.Event()
-        self._workers = Workers()
+        self._workers = Workers(rested=rested)
         self._own = threading.local()
         self._stored: dict[Digest, str] = {}
         """Which repository has what came for images that are not complete: journaled when they are."""

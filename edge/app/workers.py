@@ -57,9 +57,12 @@ class _Batch:
 
 
 class Workers:
-    """Runs tasks; usable from many threads."""
+    """Runs tasks; usable from many threads. `rested` is called when the last thread goes for want of work."""
 
-    def __init__(self, jobs: int = JOBS, per_source: int = JOBS_PER_SOURCE) -> None:
+    def __init__(
+        self, jobs: int = JOBS, per_source: int = JOBS_PER_SOURCE, *, rested: Callable[[], None] = lambda: None
+    ) -> None:
+        self._rested = rested
         self._jobs = jobs
         self._per_source = per_source
         self._changed = threading.Condition()
@@ -200,6 +203,8 @@ class Workers:
                 self._idle -= 1
                 if not is_called and not self._batches:
                     self._threads.remove(threading.current_thread())
+                    if not self._threads:
+                        self._rested()
                     break
             return None
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge.domain.documents import Reader
-from edge.domain.verify.chains import load_certificates
 from edge.domain.verify.claims import Claim, LogEntry
 
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 CHAIN = "dev.sigstore.cosign/chain"
 BUNDLE = "dev.sigstore.cosign/bundle"
 TIMESTAMP = "dev.sigstore.cosign/rfc3161timestamp"
+_NAMES = frozenset({CERTIFICATE, CHAIN, BUNDLE, TIMESTAMP})
 _MAX_CERTIFICATES = 8
 _READER = Reader("EVIDENCE_MALFORMED", "cosign annotation")
 
@@ -26,6 +26,10 @@ def with_annotations(claim: Claim, annotations: Mapping[str, str]) -> Claim:
     Raises:
         FleetError: MALFORMED `EVIDENCE_MALFORMED`, `CERTIFICATE_MALFORMED`.
     """
+    if not _NAMES & annotations.keys():
+        return claim
+    from edge.domain.verify.chains import load_certificates  # noqa: PLC0415 - where there is one
+
     certificates = [
         der
         for name in (CERTIFICATE, CHAIN)

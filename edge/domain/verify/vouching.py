@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from edge.domain.moment import Moment
 from edge.domain.policy import Blocks, TrustRoot
-from edge.domain.verify.by_certificate import proofs_of, vouch_chain, vouch_keyless
 from edge.domain.verify.claims import Claim, Vouch, Vouched
 from edge.domain.verify.keys import key_id, load_key
 from edge.domain.verify.matching import matches
@@ -28,16 +27,31 @@ def vouch(claim: Claim, authority: Authority, trust: TrustRoot | None, moment: M
         match authority.verifier:
             case KeySet(public_keys_pem=keys):
                 return _by_keys(claim, keys, asked, material)
-            case Keyless() as by if material:
-                return vouch_keyless(claim, by, asked, material)
-            case CertificateChain() as by if material:
-                return vouch_chain(claim, by, asked, material, moment)
-            case Keyless() | CertificateChain():
-                return "TRUST_ROOT_MISSING"
+            case Keyless() | CertificateChain() as by:
+                return _by_certificate(claim, by, asked, material, moment) if material else "TRUST_ROOT_MISSING"
             case _:
                 return "VERIFIER_UNSUPPORTED"
     except FleetError:
         return "TRUST_ROOT_MALFORMED"  # it was refused when it was written; what came with the evidence was read before
+
+
+def _by_certificate(
+    claim: Claim, by: Keyless | CertificateChain, asked: LogEvidence, trust: TrustRootSpec, moment: Moment
+) -> Vouched:
+    from edge.domain.verify.by_certificate import vouch_chain, vouch_keyless  # noqa: PLC0415 - 1 MB, where it is used
+
+    if isinstance(by, Keyless):
+        return vouch_keyless(claim, by, asked, trust)
+    return vouch_chain(claim, by, asked, trust, moment)
+
+
+def _lack(claim: Claim, key: bytes, asked: LogEvidence, trust: TrustRootSpec | None) -> str:
+    """Say what proof is missing of when a key signed; empty where none is asked for."""
+    if asked == LogEvidence():
+        return ""
+    from edge.domain.verify.by_certificate import proofs_of  # noqa: PLC0415 - as above
+
+    return proofs_of(claim, key, asked, trust).lack(asked)
 
 
 def _by_keys(claim: Claim, keys: tuple[str, ...], asked: LogEvidence, trust: TrustRootSpec | None) -> Vouched:
@@ -54,8 +68,7 @@ def _by_keys(claim: Claim, keys: tuple[str, ...], asked: LogEvidence, trust: Tru
         made = next((one for one in claim.signatures if verifies(one, claim.signed)), None)
         if made is None:
             continue
-        proofs = proofs_of(replace(claim, signatures=(made,)), pem.encode(), asked, trust)
-        if lack := proofs.lack(asked):
+        if lack := _lack(replace(claim, signatures=(made,)), pem.encode(), asked, trust):
             reason = lack
         else:
             found.append(Vouch(key_id(pem.encode())))
