@@ -166,10 +166,17 @@ class Board:
                     return
             if not self._streams:
                 continue
+            self._check_expiry()
             try:
                 await self._look_around()
             except FleetError as error:
                 _log.warning("patrol.failed", reason=error.reason, detail=error.detail)
+
+    def _check_expiry(self) -> None:
+        at = self._gate.now()
+        for stream in tuple(self._streams.values()):
+            if stream.peer.not_after <= at:
+                stream.end(expiry())
 
     async def _look_around(self) -> None:
         revoked = await self._fleet.revoked_ids()
@@ -179,6 +186,11 @@ class Board:
                 stream.end(revocation())
             elif stream.session in lost:
                 stream.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+
+
+def expiry() -> Ended:
+    """End a stream because what it was opened with has expired."""
+    return Ended(Farewell.SVID_EXPIRED, "the certificate of this stream has expired")
 
 
 def revocation() -> Ended:

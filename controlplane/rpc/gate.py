@@ -38,7 +38,7 @@ class Gate:
         self._fleet = fleet
         self._trust_domain = trust_domain
         self._roots = roots
-        self._now = now
+        self.now = now
         self.registrations = Registrations(fleet)
         self._anchored: OrderedDict[tuple[bytes, tuple[bytes, ...]], None] = OrderedDict()
 
@@ -50,7 +50,7 @@ class Gate:
                 `REVOKED`, `NAME_TAKEN` for a satellite whose name is another's, `ROLE_MISSING` for an operator
                 without a role.
         """
-        peer = read_peer(context.auth_context(), trust_domain=self._trust_domain, now=self._now)
+        peer = read_peer(context.auth_context(), trust_domain=self._trust_domain, now=self.now)
         self.check_anchor(peer)
         spiffe_id = str(peer.identity)
         match peer.identity:

@@ -52,7 +52,7 @@ def find_attested(session: Session, satellite: SatelliteId, at: datetime) -> Att
     if row.spiffe_id != str(satellite):
         text = "another identity has this name"
         raise FleetError(Kind.REFUSED, "NAME_TAKEN", text, subject=satellite.name)
-    return Attested(row.name, rows.satellites(session, [row], at)[0].lifecycle)
+    return Attested(row.name, rows.lifecycle_of(session, row, at))
 
 
 def attest(batch: Batch, satellite: SatelliteId, agent_version: str) -> Attested:

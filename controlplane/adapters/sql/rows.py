@@ -25,6 +25,7 @@ from controlplane.domain.entities import (
     Artifact,
     Group,
     JoinToken,
+    Lifecycle,
     Operator,
     Role,
     Satellite,
@@ -52,6 +53,13 @@ def live_workers(session: Session, at: datetime) -> frozenset[str]:
     """List the processes whose sessions count as open."""
     rows = session.exec(select(WorkerRow.id).where(col(WorkerRow.seen_at) > at - WORKER_LEASE))
     return frozenset(rows)
+
+
+def lifecycle_of(session: Session, row: SatelliteRow, at: datetime) -> Lifecycle:
+    """Say where one satellite stands, without all else that is shown of it."""
+    asked = select(WorkerRow.id).join(PresenceRow, col(PresenceRow.worker) == WorkerRow.id)
+    held = asked.where(PresenceRow.satellite == row.name).where(col(WorkerRow.seen_at) > at - WORKER_LEASE)
+    return observe(Standing(row.standing), session_open=session.exec(held).first() is not None)
 
 
 def groups_of(session: Session, satellites: Iterable[str]) -> dict[str, tuple[str, ...]]:

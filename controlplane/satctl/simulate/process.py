@@ -1,6 +1,7 @@
 """One process of a simulation: python -m controlplane.satctl.simulate.process, spoken to by lines of JSON.
 
-stdin    {"begin": {...}}  {"tokens": {name: [id, secret]}}  {"go": true}  {"cut_s": 10}  {"stop": true}; its end stops
+stdin    {"begin": {...}}  {"tokens": {name: [id, secret]}}  {"go": true}  {"cut_s": 10}
+             {"heartbeat_s": 0}  {"stop": true}; its end stops
 stdout   {"unknown": [name, ...]}  {"ready": n}  {"piece": {...}} each second  {"failed": [reason, text]}
 """
 
@@ -14,7 +15,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import uvloop
@@ -22,7 +23,8 @@ import uvloop
 from controlplane.satctl.simulate.connection import Dialer
 from controlplane.satctl.simulate.identities import Identities, enrolling
 from controlplane.satctl.simulate.plan import Plan
-from controlplane.satctl.simulate.satellite import Satellite, World
+from controlplane.satctl.simulate.satellite import Satellite
+from controlplane.satctl.simulate.site import World
 from controlplane.satctl.simulate.tally import first_error
 from fleet.errors import FleetError, Kind
 from fleet.joinstring import JoinString, parse_join_string
@@ -94,6 +96,8 @@ async def _live(begin: Begin, place: JoinString, identities: Identities, lines: 
                 tasks.create_task(_disturb(world, satellites))
             elif "cut_s" in line:
                 tasks.create_task(_cut(world, satellites, line["cut_s"]))
+            elif "heartbeat_s" in line:
+                world.plan = replace(world.plan, heartbeat_s=line["heartbeat_s"])
             elif "stop" in line:
                 break
         _say(piece=_piece(world))

@@ -159,6 +159,11 @@ class Simulation:
         for child in self._children:
             await child.tell(cut_s=seconds)
 
+    async def pace(self, heartbeat_s: float) -> None:
+        """Set the time between health reports, from each satellite's next one on; 0 ends them."""
+        for child in self._children:
+            await child.tell(heartbeat_s=heartbeat_s)
+
     async def _hear(self, child: Child) -> None:
         while (heard := await child.hear()) is not None:
             if "piece" in heard:

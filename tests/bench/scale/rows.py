@@ -22,6 +22,7 @@ KIB = 1024
 FEW_MEMBERS = 10
 CUT_S = 10.0
 IDLE_S = 30.0
+SILENT_S = 10.0
 SETTLE_S = 3.0
 """After which what a change began is over: reports are spread over half a second, and told each second."""
 
@@ -62,24 +63,30 @@ async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Co
     ]
 
 
-async def idling(estate: Estate, scale: Scale) -> tuple[Cost, list[Figure]]:
-    """Let it be: heartbeats and keepalive are all that happens. The cost is a second's."""
+async def _idle(estate: Estate, seconds: float) -> Cost:
     before = estate.cost()
-    await asyncio.sleep(IDLE_S)
-    used = estate.cost().since(before)
-    share = 10_000 / scale.satellites
-    figures = [
+    await asyncio.sleep(seconds)
+    return estate.cost().since(before)
+
+
+async def beating(estate: Estate, scale: Scale) -> list[Figure]:
+    """Let it be: heartbeats and keepalive are all that happens."""
+    used, share = await _idle(estate, IDLE_S), 10_000 / scale.satellites
+    each = used.workers_s * scale.heartbeat_s / used.at / scale.satellites
+    return [
         Figure("heartbeats/worker-core", "%", _one(100 * used.workers_s / used.at)),
         Figure("heartbeats/worker-core-at-10000", "%", _one(100 * used.workers_s / used.at * share), most=10.0),
-        Figure(
-            "heartbeats/worker-cpu-each",
-            "ms",
-            _one(1000 * used.workers_s * scale.heartbeat_s / used.at / scale.satellites),
-        ),
+        Figure("heartbeats/worker-cpu-each", "ms", _one(1000 * each)),
         Figure("heartbeats/database-core", "%", _one(100 * used.database_s / used.at)),
         Figure("heartbeats/database-writes", "/s", _one(used.writes / used.at), most=20.0),
     ]
-    return used, figures
+
+
+async def silent(estate: Estate, fleet: Simulation, scale: Scale) -> Cost:
+    """End the heartbeats, whose cost would drown that of a change: `→ what the same time costs without them`."""
+    await fleet.pace(0.0)
+    await asyncio.sleep(1.1 * scale.heartbeat_s)
+    return await _idle(estate, SILENT_S)
 
 
 async def changing(
