@@ -2,8 +2,8 @@
 
 Run in a network namespace of its own. It serves the directory by Distribution and judges what standard input lists:
 {"content": directory, "trusted_root": text, "issuer", "subject", "key": PEM, "images": [{"repository", "digest", "by":
-"keyless" or "keys"}]}. Meanwhile every address that a socket connects to, and every name that is looked up, is noted; the
-answer is {"reasons": [...], "reached": [all but the registry], "asked": how many}.
+"keyless" or "keys"}]}. Meanwhile every address that a socket connects to, and every name that is looked up, is noted:
+the answer is {"reasons": [...], "reached": [all but the registry], "asked": how many}.
 """
 
 from __future__ import annotations

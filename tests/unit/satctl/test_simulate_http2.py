@@ -52,7 +52,8 @@ def sent(http: Http2) -> list[tuple[int, int, int, bytes]]:
 
 
 def test_a_request_is_what_grpc_wants() -> None:
-    assert dict(Decoder().decode(request_headers(METHOD + "x" * 200, "localhost:1"))) == {
+    headers: dict[object, object] = dict(Decoder().decode(request_headers(METHOD + "x" * 200, "localhost:1")))
+    assert headers == {
         ":method": "POST",
         ":scheme": "https",
         ":path": METHOD + "x" * 200,
