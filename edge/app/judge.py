@@ -15,9 +15,10 @@ from edge.domain.admission import Admission, Dossier, Refused
 from edge.domain.content import Platform
 from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Rules
+from edge.domain.verify.evidence import NOTATION_TYPE
 from edge.domain.verify.verdict import Subject, decide, forejudge, weigh
 from fleet.errors import FleetError, Kind
-from fleet.policy import PolicySpec, SignatureFormat
+from fleet.policy import Notation, PolicySpec, SignatureFormat
 from fleet.reference import Digest
 
 
@@ -61,6 +62,8 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
     root = fetch(wanted.digest)
     specs = [policy.spec for policy in rules.matching(subject.image)]
     types = {name for spec in specs for name in spec.referrer_types}
+    if any(isinstance(by.verifier, Notation) for spec in specs for by in spec.authorities):
+        types.add(NOTATION_TYPE)
     attestations = any(map(_asks_for_attestations, specs))
     evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types, attestations=attestations)
     # 3. Judged before anything else is asked of the source.

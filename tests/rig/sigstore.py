@@ -6,11 +6,13 @@ What signs is the real cosign; what verifies needs `trusted_root` alone, and no 
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -233,9 +235,11 @@ def _free_ports(count: int) -> list[int]:
 
 @contextmanager
 def sigstore(directory: Path) -> Iterator[Sigstore]:
-    """Run a private sigstore."""
+    """Run a private sigstore, when no other one runs: timestamp-server's port for metrics cannot be chosen."""
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        lock = stack.enter_context((Path(tempfile.gettempdir()) / "harbor-satellite-sigstore.lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
         issuer, log = Issuer(), CertificateLog()
         issuer.url = stack.enter_context(http_source(issuer)).url
         ct_log = stack.enter_context(http_source(log)).url
@@ -256,6 +260,7 @@ def _fulcio(directory: Path, issuer: Issuer, ct_log: str) -> Iterator[str]:
         *("serve", "--ca=ephemeralca", f"--ct-log-url={ct_log}", "--config-path", config),
         *("--host", "127.0.0.1", "--port", str(http), "--grpc-host", "127.0.0.1", "--grpc-port", str(grpc)),
         *("--metrics-port", str(metrics)),
+        *("--legacy-unix-domain-socket", f"@{directory}"),  # of its own: several may run at once
     )
     with _running(directory, "fulcio", *arguments, port=http, path="/api/v2/trustBundle") as url:
         yield url

@@ -70,7 +70,7 @@ def vouch_chain(
         return reason
     if not proofs.times and not moment.is_known:
         return "CLOCK_UNKNOWN"
-    anchors = _anchors(trust.ca_pem, trust.revocation_lists, claim.certificates[1:])
+    anchors = anchors_of(trust.ca_pem, trust.revocation_lists, claim.certificates[1:])
     paths = [find_path(signer, anchors, at) for at in proofs.times or (moment.at,)]
     for path in paths:
         if isinstance(path, str):
@@ -95,7 +95,7 @@ def check_trust_root(spec: TrustRootSpec) -> None:
     """
     if spec.trusted_root_json:
         read_trusted_root(spec.trusted_root_json)
-    _anchors(spec.ca_pem, spec.revocation_lists, ())
+    anchors_of(spec.ca_pem, spec.revocation_lists, ())
 
 
 def _signer(claim: Claim) -> x509.Certificate | None:
@@ -193,10 +193,24 @@ def _plain(encoded: bytes) -> str:
 
 
 @lru_cache(maxsize=64)
-def _anchors(ca_pem: tuple[str, ...], lists: tuple[bytes, ...], more: tuple[bytes, ...]) -> Anchors:
-    """Read authorities: every one that is listed is trusted; what comes with a signature only leads there."""
+def anchors_of(ca_pem: tuple[str, ...], lists: tuple[bytes, ...], more: tuple[bytes, ...]) -> Anchors:
+    """Read authorities: every one that is listed is trusted; what comes with a signature only leads there.
+
+    Raises:
+        FleetError: MALFORMED `CERTIFICATE_MALFORMED`, `REVOCATION_LIST_MALFORMED`.
+    """
     roots = [load_certificate(der) for pem in ca_pem for der in load_certificates(pem.encode())]
-    return Anchors(roots, _readable(more), [_revocation_list(one) for one in lists])
+    return Anchors(roots, _readable(more), revocation_lists(lists))
+
+
+@lru_cache(maxsize=16)
+def revocation_lists(lists: tuple[bytes, ...]) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read revocation lists, DER.
+
+    Raises:
+        FleetError: MALFORMED `REVOCATION_LIST_MALFORMED`.
+    """
+    return tuple(map(_revocation_list, lists))
 
 
 def _readable(certificates: Sequence[bytes]) -> list[x509.Certificate]:

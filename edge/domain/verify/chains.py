@@ -88,15 +88,27 @@ class Anchors:
 
 
 def find_path(
-    leaf: x509.Certificate, anchors: Anchors, at: datetime, purpose: ObjectIdentifier = ExtendedKeyUsageOID.CODE_SIGNING
+    leaf: x509.Certificate,
+    anchors: Anchors,
+    at: datetime,
+    purpose: ObjectIdentifier = ExtendedKeyUsageOID.CODE_SIGNING,
+    *,
+    must_say: bool = True,
 ) -> Path | str:
     """Find a path that is valid at a moment: the path, or why there is none.
+
+    Args:
+        leaf: the signer's certificate.
+        anchors: where a path may end and lead over.
+        at: the moment.
+        purpose: what the signer's certificate must be for.
+        must_say: one that does not say what it is for is refused.
 
     Returns:
         The path; or `CERTIFICATE_UNTRUSTED`, `CERTIFICATE_EXPIRED` where only the moment stands against it,
         `CERTIFICATE_REVOKED`.
     """
-    if not _is_signer(leaf, purpose):
+    if not _is_signer(leaf, purpose, must_say=must_say):
         return "CERTIFICATE_UNTRUSTED"
     reason = "CERTIFICATE_UNTRUSTED"
     for path in _paths((leaf,), anchors, purpose):
@@ -144,20 +156,21 @@ def _is_understood(certificate: x509.Certificate) -> bool:
     )
 
 
-def _serves(certificate: x509.Certificate, purpose: ObjectIdentifier, *, must_say: bool) -> bool:
+def _serves(certificate: x509.Certificate, purpose: ObjectIdentifier, *, must_say: bool, is_leaf: bool = False) -> bool:
     usage = _extension(certificate, ExtensionOID.EXTENDED_KEY_USAGE)
     if not isinstance(usage, x509.ExtendedKeyUsage):
         return not must_say
-    return purpose in usage or (not must_say and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage)
+    return purpose in usage or (not is_leaf and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage)
 
 
-def _is_signer(certificate: x509.Certificate, purpose: ObjectIdentifier) -> bool:
+def _is_signer(certificate: x509.Certificate, purpose: ObjectIdentifier, *, must_say: bool) -> bool:
     """Say whether a certificate is an end entity's that may sign for the purpose."""
     constraints = _extension(certificate, ExtensionOID.BASIC_CONSTRAINTS)
     usage = _extension(certificate, ExtensionOID.KEY_USAGE)
     is_authority = isinstance(constraints, x509.BasicConstraints) and constraints.ca
     signs = not isinstance(usage, x509.KeyUsage) or usage.digital_signature
-    return not is_authority and signs and _is_understood(certificate) and _serves(certificate, purpose, must_say=True)
+    serves = _serves(certificate, purpose, must_say=must_say, is_leaf=True)
+    return not is_authority and signs and serves and _is_understood(certificate)
 
 
 def _is_issuer(certificate: x509.Certificate, *, below: int, purpose: ObjectIdentifier) -> bool:

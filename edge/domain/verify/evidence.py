@@ -10,8 +10,14 @@ from edge.domain.content import Descriptor, Image, read_manifest
 from edge.domain.verify import bundle, simple_signing
 from edge.domain.verify.claims import Claim
 from fleet.errors import FleetError, malformed
+from fleet.policy import SignatureFormat
 from fleet.reference import Digest, digest_of
 
+NOTATION_TYPE = "application/vnd.cncf.notary.signature"
+NOTATION_FORMATS = {
+    "application/jose+json": SignatureFormat.NOTATION_JWS,
+    "application/cose": SignatureFormat.NOTATION_COSE,
+}
 MAX_OBJECTS = 100
 """Signatures and other referrers of one image."""
 MAX_BYTES = 32 << 20
@@ -96,6 +102,8 @@ def _read(piece: Evidence, root: Digest) -> Read:
         return Read(piece, claims=claims, reason=reason)
     if image.subject is None or image.subject.digest != root:
         raise _unusable("its subject is another image")
+    if is_notation(image):
+        return Read(piece, claims=(_notation_claim(image, piece),))
     if bundle.is_bundle(image):
         return Read(piece, claims=(bundle.read_bundle(_content(piece, bundle.only_layer(image))),))
     if image.is_runnable:
@@ -103,6 +111,23 @@ def _read(piece: Evidence, root: Digest) -> Read:
     for layer in image.layers:
         _content(piece, layer)
     return Read(piece, artifact_type=image.kind)
+
+
+def is_notation(image: Image) -> bool:
+    """Say whether a referrer holds a Notary Project signature, by what it holds and not by what it is listed as."""
+    return image.kind == NOTATION_TYPE or any(layer.media_type in NOTATION_FORMATS for layer in image.layers)
+
+
+def _notation_claim(image: Image, piece: Evidence) -> Claim:
+    """Read a Notary Project signature: one envelope, and nothing else."""
+    if image.is_runnable or len(image.layers) != 1 or image.layers[0].media_type not in NOTATION_FORMATS:
+        raise _unusable("its manifest is not one envelope and nothing else")
+    from edge.domain.verify.notation.cose import read_cose  # noqa: PLC0415 - where such a signature comes
+    from edge.domain.verify.notation.jws import read_jws  # noqa: PLC0415 - likewise
+
+    form, raw = NOTATION_FORMATS[image.layers[0].media_type], _content(piece, image.layers[0])
+    envelope = read_cose(raw) if form is SignatureFormat.NOTATION_COSE else read_jws(raw)
+    return Claim(form, raw, (), frozenset({envelope.target}), certificates=envelope.certificates)
 
 
 def read_evidence(piece: Evidence, root: Digest) -> Read:

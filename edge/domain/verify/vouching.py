@@ -10,7 +10,7 @@ from edge.domain.verify.claims import Claim, Vouch, Vouched
 from edge.domain.verify.keys import key_id, load_key
 from edge.domain.verify.matching import matches
 from fleet.errors import FleetError
-from fleet.policy import Authority, CertificateChain, Keyless, KeySet, LogEvidence, TrustRootSpec
+from fleet.policy import Authority, CertificateChain, Keyless, KeySet, LogEvidence, Notation, TrustRootSpec
 
 
 def vouch(claim: Claim, authority: Authority, trust: TrustRoot | None, moment: Moment) -> Vouched:
@@ -29,6 +29,8 @@ def vouch(claim: Claim, authority: Authority, trust: TrustRoot | None, moment: M
                 return _by_keys(claim, keys, asked, material)
             case Keyless() | CertificateChain() as by:
                 return _by_certificate(claim, by, asked, material, moment) if material else "TRUST_ROOT_MISSING"
+            case Notation() as by:
+                return _by_notation(claim, by, material, moment) if material else "TRUST_ROOT_MISSING"
             case _:
                 return "VERIFIER_UNSUPPORTED"
     except FleetError:
@@ -43,6 +45,12 @@ def _by_certificate(
     if isinstance(by, Keyless):
         return vouch_keyless(claim, by, asked, trust)
     return vouch_chain(claim, by, asked, trust, moment)
+
+
+def _by_notation(claim: Claim, by: Notation, trust: TrustRootSpec, moment: Moment) -> Vouched:
+    from edge.domain.verify.notation.verifying import vouch_notation  # noqa: PLC0415 - as above
+
+    return vouch_notation(claim, by, trust, moment)
 
 
 def _lack(claim: Claim, key: bytes, asked: LogEvidence, trust: TrustRootSpec | None) -> str:

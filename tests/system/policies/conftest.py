@@ -96,13 +96,13 @@ def without(trust: TrustRootSpec, part: str) -> TrustRootSpec:
     return replace(trust, trusted_root_json=json.dumps(document).encode())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sigstore]:
     with sigstore(tmp_path_factory.mktemp("sigstore")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trust(private: Sigstore) -> TrustRootSpec:
     return TrustRootSpec(private.trusted_root.read_bytes())
 

@@ -42,7 +42,7 @@ PREDICATES: dict[str, tuple[str, dict[str, object]]] = {
 Bundle = dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed(source: Source, private: Sigstore) -> Digest:
     """An image that a developer signed, in the repository `keyless/signed`."""
     digest = source.push("keyless/signed")
@@ -50,7 +50,7 @@ def signed(source: Source, private: Sigstore) -> Digest:
     return digest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bundles(source: Source, private: Sigstore) -> tuple[Digest, Bundle, Bundle]:
     """The digest of an image, and two bundles over it."""
     digest = source.push("keyless/twice")
