@@ -197,11 +197,12 @@ class Estate:
         self.change(pb.Change(policy=pb.Policy(name=name, spec=write_policy(spec), scopes=[scope(site)])))
         return name
 
-    def trust(self, site: Satellite, name: str, *, expires_at: datetime) -> None:
-        """Write a trust root of this site, with an authority in it that signs nothing."""
-        spec = resource_pb2.TrustRootSpec(ca_pem=[loopback_certificate(self.directory / name).authority.read_text()])
-        root = pb.TrustRoot(name=name, spec=spec, scopes=[scope(site)])
-        root.expires_at.FromDatetime(expires_at)
+    def trust(self, site: Satellite, name: str, *, ca_pem: str = "", expires_at: datetime | None = None) -> None:
+        """Write a trust root of this site, with this authority in it, or with one that signs nothing."""
+        pem = ca_pem or loopback_certificate(self.directory / name).authority.read_text()
+        root = pb.TrustRoot(name=name, spec=resource_pb2.TrustRootSpec(ca_pem=[pem]), scopes=[scope(site)])
+        if expires_at:
+            root.expires_at.FromDatetime(expires_at)
         self.change(pb.Change(trust_root=root))
 
     def forbid(self, policy: str) -> None:
