@@ -1,17 +1,28 @@
-"""A `satctl simulate` under way: entered when it is started, its summary is there when it was left."""
+"""Simulated satellites for tests and benches: a `satctl simulate` under way, or its inside, to be told what to do."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self
 
+from controlplane.satctl.client import FleetClient, connect
+from controlplane.satctl.options import Options
+from controlplane.satctl.profile import ProfileStore
+from controlplane.satctl.simulate.identities import load_or_make_secret
+from controlplane.satctl.simulate.plan import REGION, Plan, name_of
+from controlplane.satctl.simulate.run import Simulation, processes_for
 from tests.rig.satctl import PATIENCE_S, Satctl
+
+TICK_S = 0.05
 
 
 @dataclass
@@ -63,3 +74,45 @@ class Simulating:
             if all(status["fleet"].get(name, 0) == count for name, count in wanted.items()):
                 return status
         raise AssertionError(f"not so in time: {wanted}, but {status['fleet']}")
+
+
+async def until(true: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it has not become so.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            while not true():  # noqa: ASYNC110 - what processes tell is no event of ours
+                await asyncio.sleep(TICK_S)
+    except TimeoutError as error:
+        raise TimeoutError(what) from error
+
+
+def simulated(
+    client: FleetClient, options: Options, count: int, *, groups: tuple[str, ...], plan: Plan, processes: int = 0
+) -> Simulation:
+    """Prepare simulated satellites, as `satctl simulate` does."""
+    store = ProfileStore(options.home, options.profile)
+    return Simulation(
+        client=client,
+        place=store.load(),
+        secret=load_or_make_secret(store.directory),
+        names=[name_of(number + 1) for number in range(count)],
+        plan=plan,
+        region=REGION,
+        groups=groups,
+        processes=processes_for(count, processes),
+        progress=lambda _what, _whole: None,
+    )
+
+
+@asynccontextmanager
+async def simulation(
+    satctl: Satctl, count: int, *, groups: tuple[str, ...], processes: int = 0
+) -> AsyncIterator[Simulation]:
+    """Prepare simulated satellites on the say of whoever is logged in."""
+    options = Options(satctl.home, "default", "", "", "", PATIENCE_S, "")
+    async with connect(options) as client:
+        yield simulated(client, options, count, groups=groups, plan=Plan(), processes=processes)

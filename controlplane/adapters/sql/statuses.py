@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
 from controlplane.adapters.sql import rows
+from controlplane.adapters.sql.census import read_census
 from controlplane.adapters.sql.desired import read_desired
 from controlplane.adapters.sql.documents import from_document
-from controlplane.adapters.sql.log import read_position
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     GroupRow,
@@ -178,21 +179,20 @@ def read_changed(session: Session, since: datetime, at: datetime) -> ChangedStat
 
 
 def read_fleet_status(session: Session, at: datetime) -> FleetStatus:
-    """Count the fleet in one snapshot."""
-    statuses = read_statuses(session, session.exec(select(SatelliteRow)).all(), at)
-    counted = dict.fromkeys(Lifecycle, 0)
-    for status in statuses:
-        counted[status.lifecycle] += 1
+    """Count the fleet in one snapshot, by columns: as objects, a hundred thousand would take a quarter of a minute."""
+    census = read_census(session, at)
+    counted = Counter(stand.lifecycle for stand in census.stands)
+    online = [stand for stand in census.stands if stand.lifecycle is Lifecycle.ONLINE]
     return FleetStatus(
-        satellites=len(statuses),
+        satellites=len(census.stands),
         online=counted[Lifecycle.ONLINE],
         stale=counted[Lifecycle.STALE],
         pending=counted[Lifecycle.PENDING],
         revoked=counted[Lifecycle.REVOKED],
-        converged=sum(each.converged and each.lifecycle is Lifecycle.ONLINE for each in statuses),
-        with_exceptions=sum(bool(each.report and each.report.refused + each.report.failed) for each in statuses),
+        converged=sum(stand.enforced == stand.desired for stand in online),
+        with_exceptions=sum(bool(stand.refused + stand.failed) for stand in census.stands),
         groups=session.exec(select(func.count()).select_from(GroupRow)).one(),
         artifacts=session.exec(select(func.count()).select_from(ArtifactRow)).one(),
-        position=read_position(session),
+        position=census.position,
         at=at,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,16 @@ from rich.console import Console
 
 from controlplane.satctl.client import FleetClient, connect
 from controlplane.satctl.options import Options
-from controlplane.satctl.profile import ProfileStore
-from controlplane.satctl.simulate.identities import load_or_make_secret
-from controlplane.satctl.simulate.plan import REGION, Plan, name_of
+from controlplane.satctl.simulate.plan import Plan
 from controlplane.satctl.simulate.run import Simulation, processes_for
-from controlplane.satctl.simulate.tally import Whole
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.rig.ground_control import GroundControl
 from tests.rig.postgres import running_postgres
 from tests.rig.satctl import Satctl
+from tests.rig.simulation import simulated
 
 GROUP, FEW = "all", "few"
-PATIENCE_S = 600.0
-TICK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +90,9 @@ class Estate:
 
     def simulation(self, scale: Scale) -> Simulation:
         """Prepare a simulated fleet, whose members are in the group `all`."""
-        store = ProfileStore(self.options.home, self.options.profile)
         count = processes_for(scale.satellites, 0)
-        return Simulation(
-            client=self.client,
-            place=store.load(),
-            secret=load_or_make_secret(store.directory),
-            names=[name_of(number + 1) for number in range(scale.satellites)],
-            plan=Plan(heartbeat_s=scale.heartbeat_s, ramp_per_s=scale.ramp_per_s / count),
-            region=REGION,
-            groups=(GROUP,),
-            processes=count,
-            progress=self._progress,
-        )
-
-    def _progress(self, what: str, whole: Whole) -> None:
-        if what != "running":
-            self.talk.print(what)
+        plan = Plan(heartbeat_s=scale.heartbeat_s, ramp_per_s=scale.ramp_per_s / count)
+        return simulated(self.client, self.options, scale.satellites, groups=(GROUP,), plan=plan)
 
 
 def _used_s(process: psutil.Process) -> float:
@@ -152,20 +134,6 @@ def artifacts(count: int, salt: int) -> list[pb.Change]:
         )
         for number in range(count)
     ]
-
-
-async def until(true: Callable[[], bool], what: str) -> None:
-    """Wait until something is so.
-
-    Raises:
-        TimeoutError: it has not become so.
-    """
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not true():  # noqa: ASYNC110 - what processes tell is no event of ours
-                await asyncio.sleep(TICK_S)
-    except TimeoutError as error:
-        raise TimeoutError(what) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ async def measure(directory: Path, kind: str, count: int, talk: Console) -> list
         talk.print(f"{count} registered in {time.monotonic() - begun:.0f} s")
         satellites = await _paged(estate, statuses=False)
         statuses = await _paged(estate, statuses=True)
+        counted = [await _counted(estate) for _ in range(3)]
         begun = time.monotonic()
         await asyncio.to_thread(_restart, estate)
         started_s = time.monotonic() - begun
@@ -33,6 +34,7 @@ async def measure(directory: Path, kind: str, count: int, talk: Console) -> list
     return [
         Figure(f"{name}/list-page", "ms", median_of(satellites), most=50.0),
         Figure(f"{name}/status-page", "ms", median_of(statuses), most=50.0),
+        Figure(f"{name}/fleet-status", "ms", median_of(counted)),
         Figure(f"{name}/start", "s", Measured(started_s, started_s, started_s), most=10.0),
     ]
 
@@ -56,6 +58,12 @@ async def _paged(estate: Estate, *, statuses: bool) -> list[float]:
             token = (await estate.client.call(estate.client.fleet.ListSatellites, listed)).next_page_token
         took.append(1000 * (time.monotonic() - begun))
     return took
+
+
+async def _counted(estate: Estate) -> float:
+    begun = time.monotonic()
+    await estate.client.call(estate.client.fleet.GetFleetStatus, pb.GetFleetStatusRequest())
+    return 1000 * (time.monotonic() - begun)
 
 
 def _restart(estate: Estate) -> None:

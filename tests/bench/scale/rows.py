@@ -15,8 +15,10 @@ from controlplane.satctl.simulate.run import Simulation
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.bench.figures import Figure, Measured, median_of, p99_of
-from tests.bench.scale.estate import FEW, GROUP, Cost, Estate, Scale, artifacts, until
+from tests.bench.scale.estate import FEW, GROUP, Cost, Estate, Scale, artifacts
+from tests.rig.simulation import until
 
+PATIENCE_S = 600.0
 CHANGES = 5
 KIB = 1024
 FEW_MEMBERS = 10
@@ -48,7 +50,11 @@ def _few_artifact(salt: int) -> list[pb.Change]:
 
 async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Cost) -> list[Figure]:
     """Wait until all hold what they should."""
-    await until(lambda: fleet.whole.sum("gauges")["converged"] == scale.satellites, "not all have converged")
+    await until(
+        lambda: fleet.whole.sum("gauges")["converged"] == scale.satellites,
+        "not all have converged",
+        within_s=PATIENCE_S,
+    )
     took_s = time.monotonic() - fleet.began
     await asyncio.sleep(SETTLE_S)
     used, count = estate.cost().since(before), scale.satellites
@@ -97,7 +103,7 @@ async def changing(
     for changes in make:
         loaded, before, sent = _used_s(fleet), estate.cost(), time.time()
         position = await estate.apply(*changes)
-        await until(partial(_is_received, fleet, position, count), f"{name}: not all have it")
+        await until(partial(_is_received, fleet, position, count), f"{name}: not all have it", within_s=PATIENCE_S)
         await asyncio.sleep(SETTLE_S)
         used = estate.cost().since(before)
         delays = sorted(1000 * (moment - sent) for moment in fleet.whole.received[position])
@@ -138,7 +144,9 @@ async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figur
     """Cut all for ten seconds."""
     loaded, before, counts = _used_s(fleet), estate.cost(), fleet.whole.sum("counts")
     await fleet.cut(CUT_S)
-    await until(lambda: len(fleet.whole.times.get("back", ())) >= scale.satellites, "not all are back")
+    await until(
+        lambda: len(fleet.whole.times.get("back", ())) >= scale.satellites, "not all are back", within_s=PATIENCE_S
+    )
     await asyncio.sleep(SETTLE_S)
     used, after = estate.cost().since(before), fleet.whole.sum("counts")
     back = fleet.whole.times["back"]
