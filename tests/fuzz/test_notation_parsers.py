@@ -15,6 +15,7 @@ from edge.domain.policy import TrustRoot
 from edge.domain.verify.claims import Claim
 from edge.domain.verify.notation.cose import read_cose
 from edge.domain.verify.notation.jws import read_jws
+from edge.domain.verify.notation.verifying import timestamped
 from edge.domain.verify.vouching import vouch
 from fleet.errors import FleetError, Kind
 from fleet.policy import Authority, Notation, NotationLevel, SignatureFormat, TrustRootSpec
@@ -109,3 +110,8 @@ def test_the_unchanged_envelopes_are_read() -> None:
     marks[TIME] = cbor2.CBORTag(1, 1_772_366_400)
     raw = cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(marks), {33: [CERTIFICATE]}, PAYLOAD, b"x"]))
     assert read_cose(raw).signing_time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_no_timestamp(raw: bytes) -> None:
+    assert timestamped(raw, b"signature", ()) is None

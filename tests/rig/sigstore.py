@@ -275,6 +275,7 @@ def _timestamp_server(directory: Path) -> Iterator[str]:
         "timestamp-server",
         *arguments,
         "--disable-ntp-monitoring",
+        "--include-chain-in-response",
         port=http,
         path="/api/v1/timestamp/certchain",
     ) as url:

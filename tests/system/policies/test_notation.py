@@ -230,14 +230,14 @@ def test_a_truncated_or_huge_one_is_no_evidence_and_hides_none(bench: Bench, med
 @pytest.mark.parametrize("media_type", [JWS, COSE])
 def test_a_timestamp_outlives_the_certificate(bench: Bench, private: Sigstore, tmp_path: Path, media_type: str) -> None:
     chain = x509.load_pem_x509_certificates((private.directory / "tsa.pem").read_bytes())
-    root = chain[-1].public_bytes(Encoding.PEM)
-    roots = tmp_path / "root.pem"
-    roots.write_bytes(root)
+    authorities = chain[-1].public_bytes(Encoding.PEM)
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(authorities)
     holder = bench.authority.issue("release")
     tsa = (f"{private.stamps}/api/v1/timestamp", roots)
     envelope = bench.signer.sign(holder, bench.image, bench.root, media_type=media_type, tsa=tsa)
     bench.add(envelope, media_type)
-    trust = TrustRootSpec(ca_pem=(bench.authority.pem,), timestamp_authority_pem=(root.decode(),))
+    trust = TrustRootSpec(ca_pem=(bench.authority.pem,), timestamp_authority_pem=(authorities.decode(),))
     later = Moment(datetime.now(UTC) + timedelta(days=120))
     assert not reason(bench.judged(trust=trust, moment=later))
     assert not reason(bench.judged(trust=trust, moment=Moment(datetime.now(UTC), is_known=False)))

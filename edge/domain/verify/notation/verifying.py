@@ -20,6 +20,7 @@ from edge.domain.moment import Moment
 from edge.domain.verify.by_certificate import anchors_of, revocation_lists
 from edge.domain.verify.chains import Anchors, Path, find_path, load_certificate, load_certificates, public_key_of
 from edge.domain.verify.claims import Claim, Vouch, Vouched
+from edge.domain.verify.der import element, with_sorted_certificates
 from edge.domain.verify.keys import key_id
 from edge.domain.verify.notation.cose import read_cose
 from edge.domain.verify.notation.envelope import SIGNING_AUTHORITY, Envelope
@@ -171,15 +172,16 @@ def timestamped(token: bytes, signature: bytes, authorities: Sequence[str]) -> d
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response  # noqa: PLC0415 - 2 MB
 
     try:
-        response = decode_timestamp_response(_element(0x30, _GRANTED + token))
+        response = decode_timestamp_response(element(0x30, _GRANTED + with_sorted_certificates(token)))
         said = response.tst_info.gen_time
         embedded = [load_certificate(one) for one in response.signed_data.certificates]
     except ValueError:
         return None
     moment = said if said.tzinfo else said.replace(tzinfo=UTC)
-    roots = [load_certificate(der) for pem in authorities for der in load_certificates(pem.encode())]
-    for stamper in embedded:
-        rest = [one for one in embedded if one != stamper]
+    listed = [load_certificate(der) for pem in authorities for der in load_certificates(pem.encode())]
+    roots = [one for one in listed if one.issuer == one.subject]
+    for stamper in embedded if roots else ():
+        rest = [one for one in (*embedded, *listed) if one != stamper and one not in roots]
         path = find_path(stamper, Anchors(roots, rest), moment, ExtendedKeyUsageOID.TIME_STAMPING)
         if isinstance(path, str):
             continue
@@ -190,12 +192,3 @@ def timestamped(token: bytes, signature: bytes, authorities: Sequence[str]) -> d
             continue
         return moment
     return None
-
-
-def _element(tag: int, content: bytes) -> bytes:
-    """Write one element of DER."""
-    size = len(content)
-    if size < 128:  # noqa: PLR2004 -- DER's short form
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content
