@@ -5,13 +5,14 @@ The root comes by digest; a tag is followed once, for cosign 2's signatures, whi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from edge.app.closure import gather_closure
 from edge.app.evidence import EvidenceFetcher, fetch_manifest
 from edge.app.ports import Upstream
-from edge.domain.admission import Admission, Dossier, Refused
+from edge.domain.admission import Admission, Dossier, Evidence, Refused
 from edge.domain.content import Platform
 from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Rules
@@ -65,7 +66,12 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
     if any(isinstance(by.verifier, Notation) for spec in specs for by in spec.authorities):
         types.add(NOTATION_TYPE)
     attestations = any(map(_asks_for_attestations, specs))
-    evidence = EvidenceFetcher(upstream, wanted.repository, wanted.digest).gather(types, attestations=attestations)
+    gathered = (
+        piece
+        for repository in _repositories(wanted.repository, specs)
+        for piece in EvidenceFetcher(upstream, repository, wanted.digest).gather(types, attestations=attestations)
+    )
+    evidence = _each_once(gathered)
     # 3. Judged before anything else is asked of the source.
     passed = weigh(subject, evidence, rules, moment)
     if isinstance(passed, Refused):
@@ -84,6 +90,20 @@ def _judge(wanted: WantedArtifact, upstream: Upstream, rules: Rules, moment: Mom
         evidence=evidence,
     )
     return decide(dossier, rules, moment)
+
+
+def _repositories(own: str, specs: Iterable[PolicySpec]) -> list[str]:
+    """Say where signatures lie, at the artifact's own source: first where policies say that they do."""
+    named = {by.signature_repository for spec in specs for by in spec.authorities}
+    return [*sorted(named - {"", own}), own]
+
+
+def _each_once(pieces: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Keep one piece of each manifest and of each tag: at the site all of them lie in one repository."""
+    kept: dict[str, Evidence] = {}
+    for piece in pieces:
+        kept.setdefault(piece.tag or piece.manifests[-1].digest, piece)
+    return tuple(kept.values())
 
 
 def _asks_for_attestations(spec: PolicySpec) -> bool:

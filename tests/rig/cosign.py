@@ -38,14 +38,14 @@ class CosignError(Exception):
     """cosign said no; the text is its own."""
 
 
-def run(*arguments: str | Path, directory: Path | None = None) -> str:
+def run(*arguments: str | Path, directory: Path | None = None, repository: str = "") -> str:
     """Run cosign and return what it printed.
 
     Raises:
         CosignError: it ended with another code than 0.
     """
     command = [require("cosign"), *arguments]
-    environment = {**os.environ, "COSIGN_PASSWORD": ""}
+    environment = {**os.environ, "COSIGN_PASSWORD": ""} | ({"COSIGN_REPOSITORY": repository} if repository else {})
     done = subprocess.run(
         command, env=environment, cwd=directory, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )
@@ -78,10 +78,16 @@ def import_key(directory: Path, kind: str) -> KeyPair:
     return KeyPair(directory / f"{kind}.key", directory / f"{kind}.pub")
 
 
-def sign(reference: str, key: KeyPair, form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE) -> None:
-    """Sign `host:port/repository@digest` over plain HTTP, without a log."""
+def sign(
+    reference: str,
+    key: KeyPair,
+    form: SignatureFormat = SignatureFormat.SIGSTORE_BUNDLE,
+    *,
+    repository: str = "",
+) -> None:
+    """Sign `host:port/repository@digest` over plain HTTP, without a log; the signature may go to another repository."""
     offline = ("--use-signing-config=false", "--tlog-upload=false", "--allow-http-registry", "-y")
-    run("sign", *offline, *FLAGS[form], "--key", key.private, reference)
+    run("sign", *offline, *FLAGS[form], "--key", key.private, reference, repository=repository)
 
 
 def attest(
