@@ -50,4 +50,4 @@ class Enrollment:
 
     async def is_revoked(self, spiffe_id: str) -> bool:
         """Say whether an identity is revoked and not reinstated."""
-        return spiffe_id in await self._database.read(identities.revoked)
+        return await self._database.read(lambda session: identities.is_revoked(session, spiffe_id))

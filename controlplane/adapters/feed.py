@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -38,6 +40,7 @@ class PolledFeed:
         meter.watch(LOG_REVISION, lambda: self._end.revision)
         meter.watch(LOG_EPOCH, lambda: self._end.epoch)
         self._end = Position(0, 0)
+        self._looked_at = -math.inf
         self._grown = asyncio.Event()
         self._hinted = asyncio.Event()
 
@@ -64,6 +67,10 @@ class PolledFeed:
                 pass
         return max(self._end, position)
 
+    def ends_at(self, position: Position, *, within: timedelta) -> bool:
+        """Say that no later position is known of, and that this was looked at no longer ago than `within`."""
+        return position >= self._end and time.monotonic() - self._looked_at <= within.total_seconds()
+
     async def run(self) -> None:
         """Poll until cancelled, at once where there is a hint."""
         while True:
@@ -80,7 +87,9 @@ class PolledFeed:
                 continue
 
     async def _look(self, *, hinted: bool) -> None:
+        asked_at = time.monotonic()
         position = await self._read_position()
+        self._looked_at = asked_at
         self._polls[()] += 1
         if self.hinted_at and not hinted and position > self._end:
             self._missed[()] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
 from controlplane.app.resolution import pin_digests
+from controlplane.app.roster import RosterKeeper
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.checks import check_command, check_reason, check_request_id
 from controlplane.domain.commands import MAX_COMMANDS, Applied, Command, EntityKind
@@ -67,14 +69,17 @@ class Fleet(FleetReading):
         self._resolver = resolver
         self._sealer = sealer
         self.feed = feed
+        self.roster = RosterKeeper(store, feed, self.tracer)
         self.trust_domain = trust_domain
 
     async def run(self) -> None:
-        """Follow the log and tell other processes that this one lives, until cancelled; the caller owns the task.
+        """Follow the log, know the fleet, and tell other processes that this one lives, until cancelled.
 
-        Without it satellites of this process count as stale after 15 s.
+        The caller owns the task. Without it satellites of this process count as stale after 15 s.
         """
-        await keep_alive(self._store, self.feed, self._clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_alive(self._store, self.feed, self._clock))
+            tasks.create_task(self.roster.run())
 
     # Writing ----------------------------------------------------------------------------------------------
 
@@ -217,7 +222,7 @@ class Fleet(FleetReading):
         Raises:
             FleetError: REFUSED `NOT_IN_STATE` for a source or a repository outside of it, whether it exists or not.
         """
-        own = await self._store.repositories(satellite, source, self._clock())
+        own = await self._store.repositories(satellite, source)
         if own is None or not own.issuperset(repositories):
             text = "the source or a repository is not in the satellite's own state"
             raise FleetError(Kind.REFUSED, "NOT_IN_STATE", text, subject=source[:80])

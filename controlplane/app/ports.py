@@ -5,7 +5,7 @@ Every method of `Store` is one transaction. Times are aware and in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,7 +23,6 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Registered,
     Role,
     Satellite,
     SignerSet,
@@ -31,6 +30,7 @@ from controlplane.domain.entities import (
     TrustRoot,
 )
 from controlplane.domain.lifecycle import Verb
+from controlplane.domain.roster import Roster, Survey
 from controlplane.domain.specs import SourceSpec
 from controlplane.domain.state import Desired, Key, WholeState
 from controlplane.domain.status import (
@@ -86,6 +86,9 @@ class ChangeFeed(Protocol):
 
     async def wait_beyond(self, position: Position, timeout: timedelta) -> Position:  # noqa: ASYNC109 part of the port: a poll's length
         """Return the log's end as soon as it lies beyond `position`, or after `timeout` as it is then."""
+
+    def ends_at(self, position: Position, *, within: timedelta) -> bool:
+        """Say that no later position is known of, and that this was looked at no longer ago than `within`."""
 
     async def run(self) -> None:
         """Follow the log until cancelled; the caller owns the task."""
@@ -219,8 +222,11 @@ class Store(Protocol):
 
     # Desired state ----------------------------------------------------------------------------------------
 
-    async def desired(self, satellites: Sequence[str], at: datetime) -> Mapping[str, Desired]:
+    async def desired(self, satellites: Sequence[str]) -> Mapping[str, Desired]:
         """Compute what satellites should hold, all at one position; unknown names are left out."""
+
+    async def survey(self, known: Roster, asked: Collection[str]) -> Survey:
+        """Read, in one snapshot, what makes a roster current, and the satellites that are asked for beside it."""
 
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope ever had this digest."""
@@ -231,13 +237,13 @@ class Store(Protocol):
     async def exact(self, scope: str, inventory: Mapping[Key, bytes], to_generation: int) -> bytes:
         """Serialize what leads from an inventory to a generation."""
 
-    async def whole_state(self, satellite: str, at: datetime) -> WholeState:
+    async def whole_state(self, satellite: str) -> WholeState:
         """Read a satellite's whole desired state."""
 
     async def sealed_credential(self, source: str) -> bytes | None:
         """Read a source's sealed credential."""
 
-    async def repositories(self, satellite: str, source: str, at: datetime) -> frozenset[str] | None:
+    async def repositories(self, satellite: str, source: str) -> frozenset[str] | None:
         """List the repositories of a source in a satellite's own state; None where the source is not in it."""
 
     # Sessions and status ----------------------------------------------------------------------------------
@@ -279,12 +285,6 @@ class Store(Protocol):
 
     async def role_of(self, spiffe_id: str) -> Role | None:
         """Find an operator's role by its SPIFFE ID."""
-
-    async def revoked(self) -> frozenset[str]:
-        """List the SPIFFE IDs that are revoked."""
-
-    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
-        """Say whose these names are; those that are nobody's are left out."""
 
     async def add_first_operator(self, context: Context, operator: OperatorId) -> Position:
         """Make an admin; nothing where it is one already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from controlplane.app.ports import PageRequest, Store
@@ -18,7 +18,6 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Registered,
     Role,
     Satellite,
     SignerSet,
@@ -131,14 +130,10 @@ class FleetReading:
 
     async def desired(self, satellite: str) -> Desired:
         """Compute what a satellite should hold. UNKNOWN `SATELLITE_UNKNOWN`."""
-        found = await self._store.desired([satellite], self._clock())
+        found = await self._store.desired([satellite])
         if satellite not in found:
             raise FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=satellite[:80])
         return found[satellite]
-
-    async def desired_of(self, satellites: Sequence[str]) -> Mapping[str, Desired]:
-        """Compute what many satellites should hold, all at one position; unknown names are left out."""
-        return await self._store.desired(satellites, self._clock())
 
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope ever had this digest, so that a delta can start from it."""
@@ -146,7 +141,7 @@ class FleetReading:
 
     async def state(self, satellite: str) -> WholeState:
         """Read a satellite's whole desired state, payloads included."""
-        return await self._store.whole_state(satellite, self._clock())
+        return await self._store.whole_state(satellite)
 
     async def fleet_status(self) -> FleetStatus:
         """Count the fleet."""
@@ -169,11 +164,3 @@ class FleetReading:
     async def role_of(self, spiffe_id: str) -> Role | None:
         """Find an operator's role by its SPIFFE ID."""
         return await self._store.role_of(spiffe_id)
-
-    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
-        """Say whose these names are; those that are nobody's are left out."""
-        return await self._store.registered(satellites)
-
-    async def revoked_ids(self) -> frozenset[str]:
-        """List every revoked SPIFFE ID: one read covers all open streams."""
-        return await self._store.revoked()

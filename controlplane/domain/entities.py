@@ -37,14 +37,6 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """What is known of who calls: whose the name is, and whether it is turned away."""
-
-    spiffe_id: str
-    is_revoked: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Satellite:
     """One edge site's agent. Output: spiffe_id, lifecycle, groups, created_at."""
 

@@ -11,8 +11,10 @@ from certs.registrar import Issued, Proof, Registrar
 from controlplane.app.catalog import ATTESTATIONS, SVIDS
 from controlplane.app.fleet import Fleet
 from controlplane.app.meter import Meter
-from controlplane.domain.entities import Lifecycle
-from controlplane.rpc.caller import current_caller
+from controlplane.domain.entities import Attested, Lifecycle
+from controlplane.domain.lifecycle import Standing
+from controlplane.rpc.board import Board
+from controlplane.rpc.caller import Caller, current_caller
 from controlplane.rpc.errors import Context
 from controlplane.rpc.wire import clean, write_duration, write_lifecycle, write_time
 from controlplane.rpc.wire_session import check_boot_id
@@ -46,6 +48,7 @@ class AttestService(_Elsewhere):
     def __init__(
         self,
         fleet: Fleet,
+        board: Board,
         *,
         deployment: str,
         health_interval: timedelta,
@@ -53,6 +56,7 @@ class AttestService(_Elsewhere):
         now: Callable[[], datetime],
     ) -> None:
         self._fleet = fleet
+        self._board = board
         self._deployment = deployment
         self._health_interval = health_interval
         self._reconnect_window = reconnect_window
@@ -62,9 +66,7 @@ class AttestService(_Elsewhere):
     async def Attest(self, request: pb.AttestRequest, context: Context) -> pb.AttestResponse:
         """Say where the caller stands."""
         boot_id = check_boot_id(request.boot_id)
-        attested = await self._fleet.attest(
-            current_caller().spiffe_id, boot_id, clean(request.agent_version, _MAX_VERSION), self._now()
-        )
+        attested = await self._attested_as(current_caller(), boot_id, clean(request.agent_version, _MAX_VERSION))
         self._attested[attested.lifecycle.name.lower(),] += 1
         pending = attested.lifecycle is Lifecycle.PENDING
         return pb.AttestResponse(
@@ -76,6 +78,13 @@ class AttestService(_Elsewhere):
             deployment=self._deployment,
             retry_after=write_duration(PENDING_RETRY) if pending else None,
         )
+
+    async def _attested_as(self, caller: Caller, boot_id: bytes, agent_version: str) -> Attested:
+        known = await self._fleet.roster.find(caller.name)
+        if known is None or known.standing is not Standing.APPROVED:
+            return await self._fleet.attest(caller.spiffe_id, boot_id, agent_version, self._now())
+        # Nothing to write: its stream, which comes next, says that it is there, and which version it has.
+        return Attested(caller.name, Lifecycle.ONLINE if caller.name in self._board else Lifecycle.STALE)
 
 
 class BootstrapService(_Elsewhere):

@@ -1,7 +1,7 @@
 """The streams that this process has open, and what wakes or ends them.
 
-One follower of the log wakes the streams whom a change concerns, and one patrol ends those whose identity is no
-longer good, also when another process was told so. The streams themselves never poll.
+What moves in the log wakes the streams whom it concerns, and ends those whose identity is no longer good, also when
+another process was told so. The streams themselves never poll.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from controlplane.app.fleet import Fleet
-from controlplane.domain.commands import ChangeRecord
-from controlplane.domain.entities import Position
+from controlplane.domain.lifecycle import Standing
+from controlplane.domain.roster import Moved
 from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
 from controlplane.rpc.caller import Peer
@@ -26,10 +26,8 @@ from fleet.protocol import Farewell
 _log = structlog.get_logger(__name__)
 
 PATROL_S = 1.0
-"""How often tombstones and lost sessions are read: a revoked satellite is to be out within 5 s."""
-FOLLOW = timedelta(seconds=2)
+"""How often lost sessions are read, and the wall clock."""
 REVOKED_RETRY = timedelta(hours=1)
-_PAGE = 1000
 
 
 class OpenStream:
@@ -37,7 +35,7 @@ class OpenStream:
 
     def __init__(self, peer: Peer, session: SessionKey) -> None:
         self.peer = peer
-        self.spiffe_id = str(peer.identity)
+        self.spiffe_id = peer.spiffe_id
         self.session = session
         self.scopes: frozenset[str] = frozenset()
         self.stirred = asyncio.Event()
@@ -68,6 +66,7 @@ class Board:
     def __init__(self, fleet: Fleet, gate: Gate) -> None:
         self._fleet = fleet
         self._gate = gate
+        fleet.roster.listen(self._moved)
         self._streams: dict[str, OpenStream] = {}
         self._by_scope: dict[str, set[OpenStream]] = {}
         self.draining = asyncio.Event()
@@ -75,6 +74,9 @@ class Board:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def __contains__(self, satellite: object) -> bool:
+        return satellite in self._streams
 
     def add(self, stream: OpenStream) -> None:
         """Take in a stream; an older one of the same satellite is superseded."""
@@ -116,49 +118,28 @@ class Board:
             except FleetError as error:
                 stream.end(Ended(Farewell.SVID_EXPIRED, error.text))
 
-    async def run(self) -> None:
-        """Follow and patrol until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._patrol())
-
-    async def _follow(self) -> None:
-        cursor: Position | None = None
-        while True:
-            try:
-                cursor = await self._advance(cursor or await self._fleet.position())
-            except FleetError as error:
-                _log.warning("log.unread", reason=error.reason, detail=error.detail)
-                await asyncio.sleep(PATROL_S)
-
-    async def _advance(self, cursor: Position) -> Position:
-        end = await self._fleet.feed.wait_beyond(cursor, FOLLOW)
-        if end == cursor:
-            return cursor
-        if end.epoch != cursor.epoch or end < cursor:
+    def _moved(self, moved: tuple[Moved, ...] | None) -> None:
+        """Wake whom changes concern, and end whom they turn away, also where its reader stands still."""
+        if moved is None:
             # Recovered, or restored under us: what was read before says nothing of what is there now.
-            self._wake(self._streams.values())
-            return end
-        more = True
-        while more:
-            page = await self._fleet.changes(cursor, _PAGE)
-            for record in page.records:
-                self._wake_concerned(record)
-                cursor = record.position
-            more = page.more
-        return max(cursor, end)
+            for stream in tuple(self._streams.values()):
+                self._stir(stream, None)
+            return
+        for each in moved:
+            for scope in each.concerned.scopes:
+                for stream in self._by_scope.get(scope, ()):
+                    stream.change(each.at)
+            for stream in filter(None, map(self._streams.get, each.concerned.satellites)):
+                self._stir(stream, each.at)
 
-    def _wake_concerned(self, record: ChangeRecord) -> None:
-        for scope in record.concerned.scopes:
-            self._wake(self._by_scope.get(scope, ()), record.at)
-        named = (self._streams.get(name) for name in record.concerned.satellites)
-        self._wake((stream for stream in named if stream), record.at)
+    def _stir(self, stream: OpenStream, at: datetime | None) -> None:
+        known = self._fleet.roster.known(stream.session.satellite)
+        if known is not None and known.standing is Standing.REVOKED:
+            stream.end(revocation())
+        stream.change(at)
 
-    def _wake(self, streams: Iterable[OpenStream], at: datetime | None = None) -> None:
-        for stream in streams:
-            stream.change(at)
-
-    async def _patrol(self) -> None:
+    async def run(self) -> None:
+        """End the streams whose time is over, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATROL_S):
@@ -179,12 +160,9 @@ class Board:
                 stream.end(expiry())
 
     async def _look_around(self) -> None:
-        revoked = await self._fleet.revoked_ids()
-        lost = frozenset(await self._fleet.lost_sessions())
-        for stream in tuple(self._streams.values()):
-            if stream.spiffe_id in revoked:
-                stream.end(revocation())
-            elif stream.session in lost:
+        for lost in await self._fleet.lost_sessions():
+            stream = self._streams.get(lost.satellite)
+            if stream is not None and stream.session == lost:
                 stream.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
 
 

@@ -1,12 +1,13 @@
 """Who calls: read from the certificate of the connection, never from metadata or a message.
 
-gRPC's own property `peer_spiffe_id` is not enough: the certificate is parsed again, here, for every RPC, because a
-connection outlives the validity of what it was opened with.
+gRPC's own property `peer_spiffe_id` is not enough: the certificate is judged again, here, for every RPC, because a
+connection outlives the validity of what it was opened with. It is parsed once.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,16 +16,17 @@ from enum import Enum, unique
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleet.errors import FleetError, Kind
 from fleet.identity import FleetId, SatelliteId, parse_id
-from fleet.svid import Leaf, read_leaf
+from fleet.svid import read_leaf
 
 _LEAF = "x509_pem_cert"
 _CHAIN = "x509_pem_cert_chain"
 _MAX_CHAIN = 8
+MAX_REMEMBERED = 20_000
+"""Certificates that need not be parsed again: what one process holds of connections at most."""
 
 
 @unique
@@ -41,29 +43,25 @@ class Party(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """What the connection proves: an identity of this trust domain, until when, and by which chain."""
+    """What the connection proves: an identity, from when until when, and by which chain."""
 
     identity: FleetId
+    spiffe_id: str
+    not_before: datetime
     not_after: datetime
-    chain: tuple[x509.Certificate, ...]
-    """Leaf first, then what the peer sent of intermediates."""
-
-    @property
-    def fingerprint(self) -> bytes:
-        """SHA-256 over all of the chain: what was found out of it holds for whoever shows the same."""
-        whole = hashlib.sha256()
-        for certificate in self.chain:
-            whole.update(certificate.fingerprint(SHA256()))
-        return whole.digest()
+    chain: tuple[bytes, ...]
+    """DER, leaf first, then what the peer sent of intermediates."""
+    fingerprint: bytes
+    """SHA-256 over what the peer sent: what was found out of it holds for whoever shows the same."""
 
     def is_anchored_in(self, roots: Sequence[bytes]) -> bool:
         """Say whether the chain still leads to one of the roots, DER: a root that left the bundle counts no more."""
         anchors = [x509.load_der_x509_certificate(root) for root in roots]
-        issued = self.chain[0]
+        issued, *others = [x509.load_der_x509_certificate(each) for each in self.chain]
         for _ in self.chain:
             if any(_issued(issued, anchor) for anchor in anchors):
                 return True
-            above = next((c for c in self.chain[1:] if c is not issued and _issued(issued, c)), None)
+            above = next((c for c in others if c is not issued and _issued(issued, c)), None)
             if above is None:
                 return False
             issued = above
@@ -130,42 +128,72 @@ def _unidentified(reason: str, text: str, *, subject: str = "", detail: str = ""
     return FleetError(Kind.UNIDENTIFIED, reason, text, subject=subject, detail=detail)
 
 
-def _chain(properties: Mapping[str, Iterable[bytes]]) -> tuple[x509.Certificate, ...]:
-    pems = [pem for name in (_LEAF, _CHAIN) for pem in tuple(properties.get(name, ()))[:1]]
+class PeerReader:
+    """Reads who is at the other end of a connection.
+
+    Args:
+        trust_domain: whose identities count.
+        now: the time at which they are judged.
+    """
+
+    def __init__(self, trust_domain: str, now: Callable[[], datetime]) -> None:
+        self._trust_domain = trust_domain
+        self._now = now
+        self._known: OrderedDict[bytes, Peer] = OrderedDict()
+        self._intermediates: dict[bytes, bytes] = {}
+        """Each once, however many peers send it."""
+
+    def read(self, properties: Mapping[str, Iterable[bytes]]) -> Peer:
+        """Judge a connection's certificate: `gRPC auth context → peer`; its signatures were the handshake's to check.
+
+        Raises:
+            FleetError: UNIDENTIFIED `CERTIFICATE_MISSING`, `SVID_URI_SAN` unless exactly one URI name, `SVID_USAGE`,
+                `SVID_EXPIRED`, `SVID_NOT_YET_VALID`, `TRUST_DOMAIN_FOREIGN`, `SPIFFE_ID_FOREIGN` for no ID of a fleet.
+        """
+        pems = _sent(properties)
+        fingerprint = hashlib.sha256(b"\n".join(pems)).digest()
+        peer = self._known.get(fingerprint)
+        if peer is None:
+            peer = self._known[fingerprint] = self._parse(pems, fingerprint)
+            if len(self._known) > MAX_REMEMBERED:
+                self._known.popitem(last=False)
+        at = self._now()
+        if at >= peer.not_after:
+            raise _unidentified("SVID_EXPIRED", "the certificate has expired: renew it", subject=peer.spiffe_id)
+        if at < peer.not_before:
+            raise _unidentified("SVID_NOT_YET_VALID", "the certificate is not valid yet", subject=peer.spiffe_id)
+        return peer
+
+    def _parse(self, pems: Sequence[bytes], fingerprint: bytes) -> Peer:
+        chain = _chain(pems)
+        leaf = read_leaf(chain[0])
+        try:
+            identity = parse_id(leaf.spiffe_id)
+        except FleetError as error:
+            text = "the certificate names nobody of a fleet"
+            raise _unidentified("SPIFFE_ID_FOREIGN", text, subject=leaf.spiffe_id[:256]) from error
+        if identity.trust_domain != self._trust_domain:
+            text = "the certificate is of another trust domain"
+            raise _unidentified("TRUST_DOMAIN_FOREIGN", text, subject=leaf.spiffe_id)
+        if len(self._intermediates) > MAX_REMEMBERED:
+            self._intermediates.clear()
+        above = (self._intermediates.setdefault(each, each) for each in chain[1:])
+        return Peer(identity, leaf.spiffe_id, leaf.not_before, leaf.not_after, (chain[0], *above), fingerprint)
+
+
+def _sent(properties: Mapping[str, Iterable[bytes]]) -> tuple[bytes, ...]:
+    """Take what the peer showed, PEM: its leaf, and the chain where gRPC has one."""
     if not properties.get(_LEAF):
         raise _unidentified("CERTIFICATE_MISSING", "this listener serves callers with a certificate only")
+    return tuple(pem for name in (_LEAF, _CHAIN) for pem in tuple(properties.get(name, ()))[:1])
+
+
+def _chain(pems: Sequence[bytes]) -> tuple[bytes, ...]:
     try:
-        found = [c for pem in pems for c in x509.load_pem_x509_certificates(pem)]
+        found = [c.public_bytes(Encoding.DER) for pem in pems for c in x509.load_pem_x509_certificates(pem)]
     except ValueError as error:
         raise _unidentified("SVID_MALFORMED", "not an X.509 certificate", detail=str(error)) from error
     return tuple(dict.fromkeys(found))[:_MAX_CHAIN]
-
-
-def read_peer(properties: Mapping[str, Iterable[bytes]], *, trust_domain: str, now: Callable[[], datetime]) -> Peer:
-    """Judge a connection's certificate: `gRPC auth context → peer`; its signatures were the handshake's to check.
-
-    Raises:
-        FleetError: UNIDENTIFIED `CERTIFICATE_MISSING`, `SVID_URI_SAN` unless exactly one URI name, `SVID_USAGE`,
-            `SVID_EXPIRED`, `SVID_NOT_YET_VALID`, `TRUST_DOMAIN_FOREIGN`, `SPIFFE_ID_FOREIGN` for no ID of a fleet.
-    """
-    chain = _chain(properties)
-    leaf: Leaf = read_leaf(chain[0].public_bytes(Encoding.DER))
-    at = now()
-    if at >= leaf.not_after:
-        raise _unidentified("SVID_EXPIRED", "the certificate has expired: renew it", subject=leaf.spiffe_id)
-    if at < leaf.not_before:
-        raise _unidentified("SVID_NOT_YET_VALID", "the certificate is not valid yet", subject=leaf.spiffe_id)
-    try:
-        identity = parse_id(leaf.spiffe_id)
-    except FleetError as error:
-        raise _unidentified(
-            "SPIFFE_ID_FOREIGN", "the certificate names nobody of a fleet", subject=leaf.spiffe_id[:256]
-        ) from error
-    if identity.trust_domain != trust_domain:
-        raise _unidentified(
-            "TRUST_DOMAIN_FOREIGN", "the certificate is of another trust domain", subject=leaf.spiffe_id
-        )
-    return Peer(identity, leaf.not_after, chain)
 
 
 def name_of(identity: FleetId) -> str:

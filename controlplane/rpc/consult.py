@@ -1,22 +1,18 @@
-"""The store as a thousand streams ask it at once: questions of one moment become one query, answers are shared."""
+"""The store as a thousand streams ask it at once: one query for all, and one delta made for all."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from controlplane.app.fleet import Fleet
-from controlplane.domain.state import Desired
 from fleet.errors import FleetError, Kind
 
 _log = structlog.get_logger(__name__)
 
-BATCH = 500
-"""Satellites in one query."""
 MAX_KNOWN = 10_000
 """Pairs of scope and digest that are remembered as known; a generation never changes."""
 
@@ -25,27 +21,17 @@ Generation = tuple[str, bytes]
 
 
 class Consultant:
-    """Answers what satellites should hold, many in one query."""
+    """Says which digests a scope has had, to all who ask at once by one query."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._asked: dict[str, asyncio.Future[Desired]] = {}
-        self._stirred = asyncio.Event()
         self._known: OrderedDict[Generation, None] = OrderedDict()
         self._unsure: dict[Generation, asyncio.Future[bool]] = {}
         self._puzzled = asyncio.Event()
 
-    async def desired(self, satellite: str) -> Desired:
-        """Compute what a satellite should hold, no earlier than now.
-
-        Raises:
-            FleetError: UNKNOWN `SATELLITE_UNKNOWN`; UNAVAILABLE `STORE_UNAVAILABLE`.
-        """
-        asked = self._asked.get(satellite)
-        if asked is None:
-            asked = self._asked[satellite] = asyncio.get_running_loop().create_future()
-            self._stirred.set()
-        return await asyncio.shield(asked)  # another stream of the same satellite may wait for it, too
+    def remembers(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope is known to have had this digest, without asking."""
+        return (scope, digest) in self._known
 
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope ever had this digest."""
@@ -61,11 +47,6 @@ class Consultant:
 
     async def run(self) -> None:
         """Answer until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._answer_desired())
-            tasks.create_task(self._answer_known())
-
-    async def _answer_known(self) -> None:
         while True:
             await self._puzzled.wait()
             self._puzzled.clear()
@@ -75,8 +56,10 @@ class Consultant:
     async def _look_up(self, key: Generation, future: asyncio.Future[bool]) -> None:
         try:
             known = await self._fleet.knows(*key)
-        except Exception as error:  # noqa: BLE001 - as in `_answer`
-            _fail((future,), _as_ours(error))
+        except Exception as error:  # noqa: BLE001 - a defect ends the streams that asked, not the process
+            if not future.done():
+                future.set_exception(_as_ours(error))
+                future.exception()  # seen, even where the stream that asked is gone
             return
         if known:
             self._known[key] = None
@@ -85,47 +68,12 @@ class Consultant:
         if not future.done():
             future.set_result(known)
 
-    async def _answer_desired(self) -> None:
-        while True:
-            await self._stirred.wait()
-            names = list(self._asked)[:BATCH]
-            batch = {name: self._asked.pop(name) for name in names}
-            if not self._asked:
-                self._stirred.clear()
-            await self._answer(batch)
-
-    async def _answer(self, batch: dict[str, asyncio.Future[Desired]]) -> None:
-        try:
-            with self._fleet.tracer.batch("consult.answer", satellites=len(batch)):
-                found = await self._fleet.desired_of(list(batch))
-        except Exception as error:  # noqa: BLE001 - a defect ends the streams that asked, not the process
-            _fail(batch.values(), _as_ours(error))
-            return
-        for name, future in batch.items():
-            if future.done():
-                continue
-            if name in found:
-                future.set_result(found[name])
-            else:
-                _fail((future,), _unknown(name))
-
-
-def _unknown(name: str) -> FleetError:
-    return FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=name[:80])
-
 
 def _as_ours(error: Exception) -> FleetError:
     if isinstance(error, FleetError):
         return error
     _log.error("consultation.failed", exc_info=error)
     return FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
-
-
-def _fail(futures: Collection[asyncio.Future[Any]], error: FleetError) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # seen, even where the stream that asked is gone
 
 
 Step = tuple[str, bytes, int, int]

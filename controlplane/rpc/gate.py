@@ -1,4 +1,4 @@
-"""Who may come in at all: the certificate, the bundle, the tombstones and the roles, read anew for every RPC."""
+"""Who may come in at all: the certificate, the bundle, the tombstones and the roles, judged anew for every RPC."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import datetime
 
 from controlplane.app.fleet import Fleet
 from controlplane.domain.entities import Role
-from controlplane.rpc.caller import Caller, Party, Peer, name_of, read_peer
+from controlplane.domain.lifecycle import Standing
+from controlplane.rpc.caller import Caller, Party, Peer, PeerReader, name_of
 from controlplane.rpc.errors import Context
-from controlplane.rpc.registrations import Registrations
 from fleet.errors import FleetError, Kind
 from fleet.identity import OperatorId, SatelliteId
 
@@ -36,23 +36,22 @@ class Gate:
         now: Callable[[], datetime],
     ) -> None:
         self._fleet = fleet
-        self._trust_domain = trust_domain
+        self._peers = PeerReader(trust_domain, now)
         self._roots = roots
         self.now = now
-        self.registrations = Registrations(fleet)
         self._anchored: OrderedDict[tuple[bytes, tuple[bytes, ...]], None] = OrderedDict()
 
     async def identify(self, context: Context) -> Caller:
         """Say who calls.
 
         Raises:
-            FleetError: UNIDENTIFIED as `read_peer`, or `ISSUER_UNTRUSTED` where the root has left the bundle; REFUSED
-                `REVOKED`, `NAME_TAKEN` for a satellite whose name is another's, `ROLE_MISSING` for an operator
-                without a role.
+            FleetError: UNIDENTIFIED as `PeerReader.read`, or `ISSUER_UNTRUSTED` where the root has left the bundle;
+                REFUSED `REVOKED`, `NAME_TAKEN` for a satellite whose name is another's, `ROLE_MISSING` for an
+                operator without a role.
         """
-        peer = read_peer(context.auth_context(), trust_domain=self._trust_domain, now=self.now)
+        peer = self._peers.read(context.auth_context())
         self.check_anchor(peer)
-        spiffe_id = str(peer.identity)
+        spiffe_id = peer.spiffe_id
         match peer.identity:
             case SatelliteId(name=name):
                 await self._check_registered(name, spiffe_id)
@@ -75,7 +74,7 @@ class Gate:
             return
         if not peer.is_anchored_in(proven[1]):
             text = "the certificate's issuer is not trusted any more"
-            raise FleetError(Kind.UNIDENTIFIED, "ISSUER_UNTRUSTED", text, subject=str(peer.identity))
+            raise FleetError(Kind.UNIDENTIFIED, "ISSUER_UNTRUSTED", text, subject=peer.spiffe_id)
         self._anchored[proven] = None
         if len(self._anchored) > MAX_ANCHORED:
             self._anchored.popitem(last=False)
@@ -93,13 +92,13 @@ class Gate:
         return _PARTIES[role]
 
     async def _check_registered(self, name: str, spiffe_id: str) -> None:
-        known = await self.registrations.find(name)
+        known = await self._fleet.roster.find(name)
         if known is None:
             return
         # A name is unique in the fleet, an ID also says the region: one certificate must not pass for another's.
         if known.spiffe_id != spiffe_id:
             text = "a satellite of this name stands in another region"
             raise FleetError(Kind.REFUSED, "NAME_TAKEN", text, subject=name)
-        if known.is_revoked:
+        if known.standing is Standing.REVOKED:
             text = "this identity is revoked until an operator reinstates it"
             raise FleetError(Kind.REFUSED, "REVOKED", text, subject=spiffe_id)

@@ -78,7 +78,6 @@ class FleetListener:
         now: Callable[[], datetime],
     ) -> None:
         gate = Gate(fleet, trust_domain=fleet.trust_domain, roots=lambda: identity.roots, now=now)
-        self._registrations = gate.registrations
         self.board = Board(fleet, gate)
         self._identity = identity
         self._health = health.aio.HealthServicer()
@@ -88,6 +87,7 @@ class FleetListener:
         watcher = Watcher(fleet, self.board, gate, now=now)
         attest = AttestService(
             fleet,
+            self.board,
             deployment=deployment,
             health_interval=pace.health_interval,
             reconnect_window=pace.reconnect_window,
@@ -113,7 +113,6 @@ class FleetListener:
         """Do what open streams need, until cancelled: follow the log, patrol, ask the store, write what is told."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.board.run())
-            tasks.create_task(self._registrations.run())
             tasks.create_task(self._consultant.run())
             tasks.create_task(self._reports.run())
             tasks.create_task(self._healths.run())

@@ -229,7 +229,7 @@ class _Pump:
             return event
 
     async def _consulted(self, consult: table.Consult) -> table.Event:
-        desired = await self._parts.consultant.desired(self.stream.session.satellite)
+        desired = await self._parts.fleet.roster.desired(self.stream.session.satellite, consult.after)
         if desired.lifecycle is Lifecycle.REVOKED:
             return revocation()
         self._parts.board.watch_scopes(self.stream, (binding.scope for binding in desired.bindings))
@@ -246,6 +246,8 @@ class _Pump:
         for binding in desired.bindings:
             held = consult.held.get(binding.scope)
             if held is None or held == binding.digest:
+                continue
+            if held and self._parts.consultant.remembers(binding.scope, held):
                 continue
             if not held or not await self._parts.consultant.knows(binding.scope, held):
                 unknown.add(binding.scope)

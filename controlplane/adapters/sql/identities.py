@@ -30,7 +30,6 @@ from controlplane.domain.entities import (
     Membership,
     Operator,
     Position,
-    Registered,
     Role,
     Satellite,
 )
@@ -181,18 +180,11 @@ def role_of(session: Session, spiffe_id: str) -> Role | None:
     return None if role is None else Role(role)
 
 
-def revoked(session: Session) -> frozenset[str]:
-    """List the revoked IDs."""
-    held = select(SatelliteRow.spiffe_id).where(SatelliteRow.standing == Standing.REVOKED.value)
-    return frozenset(session.exec(held))
-
-
-def registered(session: Session, satellites: Sequence[str]) -> dict[str, Registered]:
-    """Say whose these names are: of each only what every RPC asks, so no object is made of a row."""
-    asked = select(SatelliteRow.name, SatelliteRow.spiffe_id, SatelliteRow.standing)
-    found = session.connection().execute(asked.where(col(SatelliteRow.name).in_(satellites)))
-    revoked = Standing.REVOKED.value
-    return {name: Registered(spiffe_id, standing == revoked) for name, spiffe_id, standing in found}
+def is_revoked(session: Session, spiffe_id: str) -> bool:
+    """Say whether an identity is revoked and not reinstated."""
+    revoked = SatelliteRow.standing == Standing.REVOKED.value
+    held = select(SatelliteRow.name).where(SatelliteRow.spiffe_id == spiffe_id, revoked)
+    return session.exec(held).first() is not None
 
 
 def find_token(session: Session, token_id: str) -> TokenRow | None:

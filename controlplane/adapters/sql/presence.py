@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import Connection, Insert, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel, col, delete, insert, select, update
 
@@ -26,6 +26,7 @@ from controlplane.domain.commands import EntityKind
 from controlplane.domain.rules import unknown
 from controlplane.domain.sessions import Held, take_over
 from controlplane.domain.status import Health, Opened, Report, SessionKey
+from fleet.errors import FleetError
 
 MAX_EXCEPTIONS = 100
 _FORGET_WORKER = timedelta(days=1)
@@ -65,36 +66,93 @@ def note_version(session: Session, satellite: str, agent_version: str, at: datet
     session.add(row)
 
 
-def open_session(session: Session, worker: str, opened: SessionKey, agent_version: str, at: datetime) -> Opened:
-    """Make this the one session; a process that lost it by this reads so in `lost_sessions`."""
-    row = presence_of(session, opened.satellite, at)
-    held = Held(row.boot_id, row.session, tuple(bytes.fromhex(boot) for boot in row.earlier_boots))
-    taken = take_over(held, opened.boot_id, opened.number)
-    superseded = None
-    if row.worker == worker or (row.worker and row.worker in live_workers(session, at)):
-        superseded = SessionKey(row.satellite, row.boot_id, row.session)
-        if row.worker != worker:
-            session.merge(
-                TakeoverRow(worker=row.worker, satellite=row.satellite, boot_id=row.boot_id, session=row.session)
-            )
-    row.boot_id, row.session = taken.held.boot_id, taken.held.number
-    row.earlier_boots = [boot.hex() for boot in taken.held.earlier]
-    row.worker, row.agent_version = worker, agent_version or row.agent_version
-    row.last_seen_at = row.changed_at = at
-    row.behind = False
-    if taken.duplicate:
-        row.duplicate_at = at
-    session.add(row)
-    return Opened(superseded, taken.duplicate)
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session that begins, with the version that the satellite says it has, and when."""
+
+    key: SessionKey
+    agent_version: str
+    at: datetime
 
 
-def close_session(session: Session, closed: SessionKey, at: datetime) -> None:
-    """End a session, unless it is not the satellite's any more."""
-    row = session.get(PresenceRow, closed.satellite)
-    if row is not None and (row.boot_id, row.session) == (closed.boot_id, closed.number):
-        row.worker = ""
-        row.last_seen_at = row.changed_at = at
-        session.add(row)
+def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) -> list[Opened | FleetError]:
+    """Make each of these its satellite's one session, in a few statements; a process that lost one is told so.
+
+    `lost_sessions` tells it. As objects of the session they would cost five times as much, and after an outage
+    everybody opens one. The errors are UNKNOWN `SATELLITE_UNKNOWN` and PRECONDITION `SESSION_SUPERSEDED`.
+    """
+    connection = session.connection()
+    at = max(each.at for each in opening)
+    held = _held(connection, sorted({each.key.satellite for each in opening}))
+    live = live_workers(session, at)
+    answers: list[Opened | FleetError] = []
+    lost: list[dict[str, Any]] = []
+    for each in opening:
+        row = held.get(each.key.satellite)
+        if row is None:
+            answers.append(unknown(EntityKind.SATELLITE, each.key.satellite))
+            continue
+        try:
+            taken = take_over(_session_of(row), each.key.boot_id, each.key.number)
+        except FleetError as error:
+            answers.append(error)
+            continue
+        superseded = None
+        if row["worker"] and (row["worker"] == worker or row["worker"] in live):
+            superseded = SessionKey(each.key.satellite, row["boot_id"], row["session"])
+            if row["worker"] != worker:
+                lost.append({"worker": row["worker"], "satellite": each.key.satellite} | _numbered(superseded))
+        row |= _numbered(SessionKey(each.key.satellite, taken.held.boot_id, taken.held.number))
+        row |= {"earlier_boots": [boot.hex() for boot in taken.held.earlier], "worker": worker, "behind": False}
+        row |= {"agent_version": each.agent_version or row["agent_version"]}
+        row |= {"last_seen_at": each.at, "changed_at": each.at}
+        if taken.duplicate:
+            row["duplicate_at"] = each.at
+        answers.append(Opened(superseded, taken.duplicate))
+    if rows := [row for row in held.values() if row["worker"] == worker]:
+        connection.execute(_upsert(connection, PresenceRow), rows)
+    if lost:
+        connection.execute(_insert(connection, TakeoverRow).on_conflict_do_nothing(), lost)
+    return answers
+
+
+def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read what is known of the sessions of satellites, locked; those that never had one get an empty row."""
+    table = SQLModel.metadata.tables["presence"]
+    locked = table.select().where(table.c.satellite.in_(names)).order_by(table.c.satellite).with_for_update()
+    held = {row.satellite: dict(row._mapping) for row in connection.execute(locked)}  # noqa: SLF001 its public name
+    fresh = [name for name in names if name not in held]
+    if fresh:
+        there = connection.execute(select(SatelliteRow.name).where(col(SatelliteRow.name).in_(fresh)))
+        held |= {name: _no_session(name) for (name,) in there}
+    return held
+
+
+def _no_session(name: str) -> dict[str, Any]:
+    empty = {"agent_version": "", "boot_id": b"", "session": 0, "earlier_boots": [], "worker": ""}
+    return {"satellite": name, **empty, "last_seen_at": None, "changed_at": None, "duplicate_at": None, "behind": False}
+
+
+def _session_of(row: Mapping[str, Any]) -> Held:
+    return Held(row["boot_id"], row["session"], tuple(bytes.fromhex(boot) for boot in row["earlier_boots"]))
+
+
+def _numbered(key: SessionKey) -> dict[str, Any]:
+    return {"boot_id": key.boot_id, "session": key.number}
+
+
+def close_sessions(session: Session, closed: Sequence[tuple[SessionKey, datetime]]) -> list[None]:
+    """End sessions, unless they are not their satellites' any more."""
+    table = SQLModel.metadata.tables["presence"]
+    its = (table.c.satellite == bindparam("name"), table.c.boot_id == bindparam("boot"))
+    ended = table.update().where(*its, table.c.session == bindparam("number"))
+    # In the order of names, as whoever locks them does, so that no two transactions wait for each other.
+    ordered = sorted(closed, key=lambda each: each[0].satellite)
+    session.connection().execute(
+        ended.values(worker="", last_seen_at=bindparam("at"), changed_at=bindparam("at")),
+        [{"name": key.satellite, "boot": key.boot_id, "number": key.number, "at": at} for key, at in ordered],
+    )
+    return [None] * len(closed)
 
 
 def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
@@ -148,9 +206,15 @@ def _replace_reports(connection: Connection, kept: Mapping[str, Told]) -> None:
         connection.execute(insert(ReportExceptionRow), exceptions)
 
 
+def _insert(connection: Connection, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
 def _upsert(connection: Connection, table: type[SQLModel]) -> Insert:
     """Insert a satellite's row, or replace all that is in it."""
-    inserted = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    inserted = _insert(connection, table)
     others = {column.name: column for column in inserted.excluded if column.name != "satellite"}
     replacing: Insert = inserted.on_conflict_do_update(index_elements=["satellite"], set_=others)
     return replacing

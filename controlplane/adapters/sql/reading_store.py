@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from sqlmodel import Session, SQLModel, select
 from controlplane.adapters.sql import desired, identities, listing, log, rows, rule_rows, statuses
 from controlplane.adapters.sql.artifact_statuses import read_artifact_statuses
 from controlplane.adapters.sql.engine import Database
+from controlplane.adapters.sql.survey import read_survey
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     GroupRow,
@@ -32,13 +33,13 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Registered,
     Role,
     Satellite,
     SignerSet,
     Source,
     TrustRoot,
 )
+from controlplane.domain.roster import Roster, Survey
 from controlplane.domain.rules import unknown
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
@@ -176,9 +177,9 @@ class ReadingStore:
         """Read a source's sealed credential."""
         return await self._database.read(lambda session: desired.read_sealed(session, source))
 
-    async def repositories(self, satellite: str, source: str, at: datetime) -> frozenset[str] | None:
+    async def repositories(self, satellite: str, source: str) -> frozenset[str] | None:
         """List a source's repositories in a satellite's own state."""
-        return await self._database.read(lambda session: desired.read_repositories(session, satellite, source, at))
+        return await self._database.read(lambda session: desired.read_repositories(session, satellite, source))
 
     async def fleet_status(self, at: datetime) -> FleetStatus:
         """Count the fleet."""
@@ -200,7 +201,7 @@ class ReadingStore:
 
         def work(session: Session) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
             status = statuses.read_status(session, name, at)
-            whole = desired.read_whole_state(session, name, at)
+            whole = desired.read_whole_state(session, name)
             return status, read_artifact_statuses(whole, status.report)
 
         return await self._database.read(work)
@@ -209,10 +210,6 @@ class ReadingStore:
         """Find an operator's role."""
         return await self._database.read(lambda session: identities.role_of(session, spiffe_id))
 
-    async def revoked(self) -> frozenset[str]:
-        """List the revoked IDs."""
-        return await self._database.read(identities.revoked)
-
-    async def registered(self, satellites: Sequence[str]) -> Mapping[str, Registered]:
-        """Say whose these names are."""
-        return await self._database.read(lambda session: identities.registered(session, satellites))
+    async def survey(self, known: Roster, asked: Collection[str]) -> Survey:
+        """Read what makes a roster current, and what is asked for beside it."""
+        return await self._database.read(lambda session: read_survey(session, known, asked))

@@ -46,7 +46,7 @@ def read_statuses(
     """Compare what satellites say with what they should hold."""
     names = [row.name for row in found]
     shown = rows.satellites(session, found, at)
-    desired = read_desired(session, names, at)
+    desired = read_desired(session, names)
     present = rows.presences(session, names)
     reports = _reports(session, names, exceptions=exceptions)
     healths = _healths(session, names)

@@ -22,6 +22,7 @@ from controlplane.domain.entities import Attested, JoinToken, Position
 from controlplane.domain.lifecycle import Verb
 from controlplane.domain.state import Desired, Key, WholeState
 from controlplane.domain.status import Health, Opened, Report, SessionKey
+from fleet.errors import FleetError
 from fleet.identity import OperatorId, SatelliteId
 
 P = ParamSpec("P")
@@ -52,6 +53,8 @@ class SqlStore(ReadingStore):
         self.on_change = on_change
         self._deltas = DeltaCache()
         self._group = GroupWriter(database, presence.load)
+        self._opening = BulkWriter(database, partial(presence.open_sessions, worker=worker))
+        self._closing = BulkWriter(database, presence.close_sessions)
         self._reports = BulkWriter(database, presence.record_reports)
         self._alive = False
 
@@ -140,9 +143,9 @@ class SqlStore(ReadingStore):
 
     # Desired state ----------------------------------------------------------------------------------------
 
-    async def desired(self, satellites: Sequence[str], at: datetime) -> Mapping[str, Desired]:
+    async def desired(self, satellites: Sequence[str]) -> Mapping[str, Desired]:
         """Compute what satellites should hold."""
-        return await self._database.read(lambda session: desired.read_desired(session, satellites, at))
+        return await self._database.read(lambda session: desired.read_desired(session, satellites))
 
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope ever had this digest."""
@@ -164,9 +167,9 @@ class SqlStore(ReadingStore):
             lambda session: generations.delta_from(session, scope, inventory, to_generation)
         )
 
-    async def whole_state(self, satellite: str, at: datetime) -> WholeState:
+    async def whole_state(self, satellite: str) -> WholeState:
         """Read a satellite's whole desired state."""
-        return await self._database.read(lambda session: desired.read_whole_state(session, satellite, at))
+        return await self._database.read(lambda session: desired.read_whole_state(session, satellite))
 
     # Sessions ---------------------------------------------------------------------------------------------
 
@@ -180,14 +183,14 @@ class SqlStore(ReadingStore):
         """Make this the satellite's one session."""
         if not self._alive:
             await self.beat(at)
-        return await self._group.write(
-            session.satellite,
-            lambda transaction: presence.open_session(transaction, self._worker, session, agent_version, at),
-        )
+        opened = await self._opening.put(session.satellite, presence.Opening(session, agent_version, at))
+        if isinstance(opened, FleetError):
+            raise opened
+        return opened
 
     async def close_session(self, session: SessionKey, at: datetime) -> None:
         """End a session, unless a newer one took over."""
-        await self._group.write(session.satellite, lambda transaction: presence.close_session(transaction, session, at))
+        await self._closing.put(session.satellite, (session, at))
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
         """Take note of the sessions that another process took over."""

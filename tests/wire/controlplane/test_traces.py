@@ -81,7 +81,7 @@ async def test_a_change_and_a_stream_are_traced_from_end_to_end(gc: GroundContro
     made = await only(lambda: [each for each in collector.named("delta.make") if each.facts["generation"] == 1])
     assert made.span.parent_span_id in {each.span.span_id for each in collector.named("stream.update")}
     assert update
-    assert collector.named("consult.answer", satellites=1)
+    assert collector.named("roster.survey", satellites=1)
     assert not [each for each in collector.named("database.read") if not each.span.parent_span_id], "no poll"
 
 
