@@ -6,10 +6,12 @@ written by a peer: a log line is one of the exits.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -46,10 +48,23 @@ def configure_logging(*, program: str, level: str = "info", terminal: bool | Non
     structlog.configure(
         processors=[*shared, *traces, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     _route_libraries(numeric, [*shared, *traces], renderer)
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error as it is at each line; where nobody takes lines any more, they are lost and the work goes on."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _route_libraries(

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.app.ports import ChangeFeed
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.roster import Enrolled, Moved, Roster, Survey
@@ -129,7 +130,7 @@ class RosterKeeper:
                     survey = await self._store.survey(self._roster, asked)
                 self._take(survey)
             except Exception as error:  # noqa: BLE001 - a defect ends the calls that asked, not the process
-                _fail(waiting, _as_ours(error))
+                _fail(waiting, presentable(error, "survey.failed"))
             else:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(None)
@@ -140,13 +141,6 @@ class RosterKeeper:
         if survey.moved is None or survey.moved:
             for listener in self._listeners:
                 listener(survey.moved)
-
-
-def _as_ours(error: Exception) -> FleetError:
-    if isinstance(error, FleetError):
-        return error
-    _log.error("survey.failed", exc_info=error)
-    return FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
 
 
 def _fail(waiting: asyncio.Future[None] | None, error: FleetError) -> None:

@@ -6,12 +6,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-import structlog
-
+from controlplane.app.defects import presentable
 from controlplane.app.fleet import Fleet
-from fleet.errors import FleetError, Kind
-
-_log = structlog.get_logger(__name__)
 
 MAX_KNOWN = 10_000
 """Pairs of scope and digest that are remembered as known; a generation never changes."""
@@ -58,7 +54,7 @@ class Consultant:
             known = await self._fleet.knows(*key)
         except Exception as error:  # noqa: BLE001 - a defect ends the streams that asked, not the process
             if not future.done():
-                future.set_exception(_as_ours(error))
+                future.set_exception(presentable(error, "consultation.failed"))
                 future.exception()  # seen, even where the stream that asked is gone
             return
         if known:
@@ -67,13 +63,6 @@ class Consultant:
                 self._known.popitem(last=False)
         if not future.done():
             future.set_result(known)
-
-
-def _as_ours(error: Exception) -> FleetError:
-    if isinstance(error, FleetError):
-        return error
-    _log.error("consultation.failed", exc_info=error)
-    return FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
 
 
 Step = tuple[str, bytes, int, int]

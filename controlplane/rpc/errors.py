@@ -10,15 +10,10 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError
 from fleet.rpc_errors import CODES, STATUS_KEY, to_status
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def internal() -> FleetError:
-    """The error that stands for a defect of ours; its trace is in our log alone."""
-    return FleetError(Kind.INTERNAL, "INTERNAL", "an internal error: the server's log says more")
 
 
 async def abort(context: Context, error: FleetError) -> NoReturn:

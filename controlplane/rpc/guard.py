@@ -19,11 +19,12 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from controlplane.app.defects import internal
 from controlplane.app.meter import Meter
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.rpc.authorization import Listener, Rule, check_objects, check_party, rule_for
 from controlplane.rpc.caller import Caller, Party, bind_caller
-from controlplane.rpc.errors import Context, abort, internal
+from controlplane.rpc.errors import Context, abort
 from controlplane.rpc.rpc_meter import RpcMeter
 from fleet.errors import FleetError, malformed
 from fleet.rpc_errors import CODES
