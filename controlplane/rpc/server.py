@@ -97,11 +97,13 @@ class FleetListener:
         self._reports = Reports(fleet, fleet.tracer)
         meter = StreamMeter(fleet.meter, self.board, self._reports)
         self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)
-        state = StateService(StreamParts(fleet, self.board, self._reports, self._consultant, SharedParts(), meter, now))
+        self._healths = Healths(fleet)
+        state = StateService(
+            StreamParts(fleet, self.board, self._reports, self._healths, self._consultant, SharedParts(), meter, now)
+        )
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))
-        self._healths = Healths(fleet)
         fleet_health_grpc.add_HealthServiceServicer_to_server(
             HealthService(self._healths, interval=pace.health_interval), self.server
         )

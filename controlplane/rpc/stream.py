@@ -10,6 +10,7 @@ A slow reader holds up its own pump at `write`; meanwhile changes fold into one 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,13 +26,16 @@ from controlplane.domain.session import Ended
 from controlplane.domain.state import Binding, Desired
 from controlplane.domain.status import Report, SessionKey, only_progressed
 from controlplane.rpc import frames
+from controlplane.rpc.allowance import Allowance
 from controlplane.rpc.board import Board, OpenStream, expiry, revocation
 from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
+from controlplane.rpc.healths import Healths
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
 from controlplane.rpc.wire_session import read_request, read_subscribe
+from controlplane.rpc.wire_status import read_health
 from fleet.errors import FleetError, Kind, malformed
 from fleet.position import Position
 from fleet.protocol import Farewell
@@ -57,6 +61,7 @@ class StreamParts:
     fleet: Fleet
     board: Board
     reports: Reports
+    healths: Healths
     consultant: Consultant
     shared: SharedParts
     meter: StreamMeter
@@ -163,7 +168,14 @@ class _Pump:
             await self.stream.stirred.wait()
 
     async def _read(self, requests: Requests) -> None:
+        allowance = Allowance()
         async for message in requests:
+            if (wait_s := allowance.spend(time.monotonic())) > 0:
+                await asyncio.sleep(wait_s)  # meanwhile the satellite's own flow control holds it up
+            if message.WhichOneof("body") == "health":
+                self._parts.meter.health()
+                self._parts.healths.put(self.stream.session.satellite, read_health(message.health))
+                continue
             event = read_request(message)
             if event is not None:
                 await self._inbox.put(event)

@@ -8,6 +8,7 @@ from controlplane.app.catalog import (
     DELIVERY,
     DELTA_REQUESTS,
     DELTAS_MADE,
+    HEALTH_REPORTS,
     MESSAGE_BYTES,
     MESSAGES,
     REPORTS,
@@ -39,6 +40,7 @@ class StreamMeter:
         self._opened, self._ended, self._reports = map(meter.counts, (STREAMS_OPENED, STREAMS_ENDED, REPORTS))
         self._messages, self._bytes = meter.counts(MESSAGES), meter.counts(MESSAGE_BYTES)
         self._needed, self._made = meter.counts(DELTA_REQUESTS), meter.counts(DELTAS_MADE)
+        self._healths = meter.counts(HEALTH_REPORTS)
         self._delivery = meter.histogram(DELIVERY)
 
     def opened(self) -> None:
@@ -69,6 +71,10 @@ class StreamMeter:
     def reported(self, *, at_once: bool) -> None:
         """Count a report."""
         self._reports["at_once" if at_once else "in_turn",] += 1
+
+    def health(self) -> None:
+        """Count a health."""
+        self._healths[()] += 1
 
 
 def why_of(ended: table.Ended | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import grpc.aio
 
@@ -23,7 +23,6 @@ from fleet.rpc_errors import from_rpc_error
 from fleet.svid import SvidSource, read_leaf
 from fleet.v1 import attestation_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
-from fleet.v1.health_pb2_grpc import HealthServiceStub
 from fleet.v1.state_pb2_grpc import StateServiceStub
 
 CALL_S = 20.0
@@ -84,7 +83,7 @@ class _BridgedLink:
             capabilities=[state_pb2.CAPABILITY_RESUME_DELTA],
             clock=wire.write_clock(clock),
         )
-        with self._translating():
+        with self.translating():
             return wire.read_attested(await stub.Attest(request, timeout=CALL_S))
 
     @asynccontextmanager
@@ -96,21 +95,16 @@ class _BridgedLink:
         finally:
             call.cancel()
 
-    async def report_health(self, health: Health) -> timedelta:
-        stub = HealthServiceStub(self._channel)
-        with self._translating():
-            return wire.read_pace(await stub.ReportHealth(wire.write_health(health), timeout=CALL_S))
-
     async def source_credential(self, source: str) -> SourceCredential:
         stub = StateServiceStub(self._channel)
         request = state_pb2.IssueSourceCredentialRequest(source=source)
-        with self._translating():
+        with self.translating():
             answer = await stub.IssueSourceCredential(request, timeout=CALL_S)
         expires_at = answer.expires_at.ToDatetime(tzinfo=UTC) if answer.HasField("expires_at") else None
         return SourceCredential(Credential(username=answer.username, password=answer.password), expires_at)
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def translating(self) -> Iterator[None]:
         """Turn gRPC's errors into ours; a link that is dropped for the next one is none of the caller's cancelling."""
         try:
             yield
@@ -153,6 +147,10 @@ class _BridgedStream:
 
     async def report(self, sequence: int, report: Report) -> None:
         await self._write(wire.write_report(sequence, report))
+
+    async def health(self, health: Health) -> None:
+        with self._link.translating():
+            await self._write(wire.write_health(health))
 
     async def receive(self) -> Received | None:
         try:

@@ -208,10 +208,10 @@ def _step(one: Finding, state: State) -> state_pb2.VerdictStep:
     )
 
 
-def write_health(health: Health) -> health_pb2.ReportHealthRequest:
+def write_health(health: Health) -> state_pb2.StreamStateRequest:
     """Write one measurement."""
     machine, inventory = health.machine, health.inventory
-    return health_pb2.ReportHealthRequest(
+    return state_pb2.StreamStateRequest(
         health=health_pb2.Health(
             measured_at=_stamp(health.measured_at),
             cpu_fraction=machine.cpu_fraction,
@@ -247,11 +247,6 @@ def _write_link(standing: LinkStanding) -> health_pb2.LinkHealth:
             for budget in standing.budgets
         ],
     )
-
-
-def read_pace(message: health_pb2.ReportHealthResponse) -> timedelta:
-    """Read how long to wait before the next report."""
-    return _span(message, "next_after", timedelta(minutes=1))
 
 
 def read_response(message: state_pb2.StreamStateResponse) -> Received:

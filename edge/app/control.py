@@ -115,6 +115,7 @@ class Control:
         self.window = _WINDOW
         self.status = LinkStatus()
         self.link: Link | None = None
+        self.stream: Stream | None = None
         self.linked = asyncio.Event()
         self.attested: Attested | None = None
 
@@ -166,10 +167,10 @@ class Control:
             text = "Ground Control has revoked this satellite: an operator must reinstate it and mint a new token"
             raise FleetError(Kind.REFUSED, "REVOKED", text)
 
-    def live(self, number: int, link: Link) -> None:
+    def live(self, number: int, link: Link, stream: Stream) -> None:
         """Take note that a stream has its first answer."""
         self._failures = 0
-        self.link = link
+        self.link, self.stream = link, stream
         if not self.linked.is_set():
             self.linked.set()
             self._connected()
@@ -253,7 +254,7 @@ class Control:
             self._revoked(True)
         wait = table.retry(left, failures=self._failures, window=self.window, chance=_chance())
         self._failures += 1
-        self.link = None
+        self.link = self.stream = None
         self.linked.clear()
         why = left.goodbye.why.name if left.goodbye else "DISCONNECTED"
         self._set_status(why, text=left.text, retry_at=self.clock.now() + wait)

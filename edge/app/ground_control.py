@@ -81,6 +81,13 @@ class Stream(Protocol):
     async def report(self, sequence: int, report: Report) -> None:
         """Tell where the site stands."""
 
+    async def health(self, health: Health) -> None:
+        """Tell our health.
+
+        Raises:
+            FleetError: UNAVAILABLE `LINK_DROPPED`, or why the stream broke.
+        """
+
     async def receive(self) -> Received | None:
         """Wait for the next message; None when the server closed the stream.
 
@@ -108,9 +115,6 @@ class Link(Protocol):
 
     def stream(self) -> AbstractAsyncContextManager[Stream]:
         """Open StreamState."""
-
-    async def report_health(self, health: Health) -> timedelta:
-        """Tell our health: `→ how long to wait before the next`."""
 
     async def source_credential(self, source: str) -> SourceCredential:
         """Ask for a credential to pull with."""

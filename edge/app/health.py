@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -22,7 +23,6 @@ from fleet.link import Link
 _log = structlog.get_logger(__name__)
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(hours=1)
-_AFTER_FAILURE = timedelta(seconds=30)
 
 
 class Measures(Protocol):
@@ -58,23 +58,28 @@ class HealthReporter:
 
     async def run(self) -> None:
         """Report until cancelled."""
+        await self._control.linked.wait()
         while True:
-            await self._control.linked.wait()
             await asyncio.sleep((await self._report()).total_seconds())
+            if not self._control.linked.is_set():
+                await self._control.linked.wait()
+                # A whole fleet comes back from a cut at once; its health need not.
+                await asyncio.sleep(self._pace().total_seconds() * _chance())
 
     async def _report(self) -> timedelta:
-        link, attested = self._control.link, self._control.attested
-        if link is None or attested is None or not attested.health_interval:
+        stream, pace = self._control.stream, self._pace()
+        if stream is None or not pace:
             return SHORTEST
-        health = await asyncio.to_thread(self._measure)
         try:
-            pace = await link.report_health(health)
+            await stream.health(await asyncio.to_thread(self._measure))
         except FleetError as error:
             _log.info("health.not_reported", reason=error.reason)
-            if error.reason == "LINK_DROPPED":
-                return SHORTEST
-            return max(error.retry_after or _AFTER_FAILURE, SHORTEST)
+            return SHORTEST
         return min(max(pace, SHORTEST), LONGEST)
+
+    def _pace(self) -> timedelta:
+        attested = self._control.attested
+        return attested.health_interval if attested else timedelta()
 
     def _measure(self) -> Health:
         standing = self._standing()
@@ -107,3 +112,7 @@ class HealthReporter:
         except FleetError:
             return False
         return True
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - spreads reports

@@ -116,7 +116,7 @@ class Run:
                     self._control.clock.told(event.server_time)
                     if not self._is_live.is_set() and not isinstance(event.body, GoodbyeTold):
                         self._is_live.set()
-                        self._control.live(self._number, link)
+                        self._control.live(self._number, link, stream)
                 await self._take(event, stream)
             for task in running:
                 task.cancel()

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from edge.domain.holding import Binding, Mismatch
+from fleet import reconnect
 from fleet.position import Position
 from fleet.protocol import Farewell
 
@@ -325,12 +326,12 @@ def retry(left: Leave, *, failures: int, window: timedelta, chance: float) -> ti
         chance: a random number in [0, 1).
 
     Returns:
-        The wait: spread over the window, doubled with each failure up to 60 s, or as the goodbye says.
+        The wait: by `fleet.reconnect`, or as the goodbye says.
     """
     goodbye = left.goodbye
     spread = window * chance
     if goodbye is None:
-        return min(spread * (1 << min(failures, 8)), timedelta(seconds=60)) + timedelta(milliseconds=50)
+        return reconnect.pause(window, failures=failures, chance=chance)
     if goodbye.why is Farewell.REVOKED or goodbye.why is Farewell.UPGRADE_REQUIRED:
         return max(goodbye.retry_after or timedelta(), timedelta(hours=1)) * (1 + chance / 10)
     if goodbye.why is Farewell.SVID_EXPIRED:

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class HealthServiceStub:
-    """HealthService takes satellites' health. The server sets the pace.
+    """HealthService takes health by itself: for people with grpcurl, and clients without a stream. Satellites send it on
+    StreamState, where it costs the server a quarter. The server sets the pace.
     """
 
     def __init__(self, channel):
@@ -43,7 +44,8 @@ class HealthServiceStub:
 
 
 class HealthServiceServicer:
-    """HealthService takes satellites' health. The server sets the pace.
+    """HealthService takes health by itself: for people with grpcurl, and clients without a stream. Satellites send it on
+    StreamState, where it costs the server a quarter. The server sets the pace.
     """
 
     def ReportHealth(self, request, context):
@@ -71,7 +73,8 @@ def add_HealthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HealthService:
-    """HealthService takes satellites' health. The server sets the pace.
+    """HealthService takes health by itself: for people with grpcurl, and clients without a stream. Satellites send it on
+    StreamState, where it costs the server a quarter. The server sets the pace.
     """
 
     @staticmethod

@@ -13,7 +13,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class HealthServiceStub:
-    """HealthService takes satellites' health. The server sets the pace."""
+    """HealthService takes health by itself: for people with grpcurl, and clients without a stream. Satellites send it on
+    StreamState, where it costs the server a quarter. The server sets the pace.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportHealth: _aio.UnaryUnaryMultiCallable[_health_pb2.ReportHealthRequest, _health_pb2.ReportHealthResponse]
@@ -22,7 +24,9 @@ class HealthServiceStub:
     """
 
 class HealthServiceServicer(metaclass=_abc_1.ABCMeta):
-    """HealthService takes satellites' health. The server sets the pace."""
+    """HealthService takes health by itself: for people with grpcurl, and clients without a stream. Satellites send it on
+    StreamState, where it costs the server a quarter. The server sets the pace.
+    """
 
     @_abc_1.abstractmethod
     def ReportHealth(

@@ -22,78 +22,79 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fleet.v1 import health_pb2 as fleet_dot_v1_dot_health__pb2
 from fleet.v1 import resource_pb2 as fleet_dot_v1_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66leet/v1/state.proto\x12\x08\x66leet.v1\x1a\x17\x66leet/v1/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"U\n\x05\x43lock\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.fleet.v1.ClockState\">\n\tHeldScope\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x12\n\nprecedence\x18\x03 \x01(\r\"J\n\x0bStagedDelta\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65lta_digest\x18\x02 \x01(\x0c\x12\x16\n\x0ereceived_bytes\x18\x03 \x01(\x04\"\xb4\x02\n\tSubscribe\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12*\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0e\x32\x14.fleet.v1.Capability\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\x0c\x12\x16\n\x0esession_number\x18\x04 \x01(\x04\x12!\n\x04held\x18\x05 \x03(\x0b\x32\x13.fleet.v1.HeldScope\x12$\n\x08position\x18\x06 \x01(\x0b\x32\x12.fleet.v1.Position\x12\x1e\n\x05\x63lock\x18\x07 \x01(\x0b\x32\x0f.fleet.v1.Clock\x12%\n\x06staged\x18\x08 \x03(\x0b\x32\x15.fleet.v1.StagedDelta\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x11\n\tsatellite\x18\n \x01(\t\"U\n\x0eInventoryEntry\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x0c\"W\n\tInventory\x12\r\n\x05scope\x18\x01 \x01(\t\x12)\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x18.fleet.v1.InventoryEntry\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"\'\n\x06Resync\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\xf6\x02\n\x11ResourceException\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.fleet.v1.ArtifactState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eserving_digest\x18\x08 \x01(\t\x12\x12\n\ndone_bytes\x18\t \x01(\x04\x12\x13\n\x0btotal_bytes\x18\n \x01(\x04\x12,\n\x08retry_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10rate_bytes_per_s\x18\x0c \x01(\x04\x12$\n\x05steps\x18\r \x03(\x0b\x32\x15.fleet.v1.VerdictStep\"\x8f\x01\n\x0bVerdictStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0e\x32\x15.fleet.v1.StepOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12\x17\n\x0f\x65vidence_digest\x18\x05 \x01(\t\x12\x0e\n\x06signer\x18\x06 \x01(\t\"\x8e\x03\n\x0bStateReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12\x13\n\x0bheld_digest\x18\x03 \x01(\x0c\x12\x17\n\x0f\x65nforced_digest\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x65sired\x18\x05 \x01(\r\x12\x11\n\tpublished\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\x0f\n\x07refused\x18\x08 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\r\x12/\n\nexceptions\x18\n \x03(\x0b\x32\x1b.fleet.v1.ResourceException\x12\x1a\n\x12\x65xceptions_omitted\x18\x0b \x01(\r\x12\x19\n\x11\x66oreign_withdrawn\x18\x0c \x01(\r\x12\x15\n\rregistry_kind\x18\r \x01(\t\x12\x1a\n\x12registry_exclusive\x18\x0e \x01(\x08\x12\x18\n\x10revocation_epoch\x18\x0f \x01(\x04\x12\x0e\n\x06warned\x18\x10 \x01(\r\"\xbd\x01\n\x12StreamStateRequest\x12(\n\tsubscribe\x18\x01 \x01(\x0b\x32\x13.fleet.v1.SubscribeH\x00\x12(\n\tinventory\x18\x02 \x01(\x0b\x32\x13.fleet.v1.InventoryH\x00\x12\'\n\x06report\x18\x03 \x01(\x0b\x32\x15.fleet.v1.StateReportH\x00\x12\"\n\x06resync\x18\x04 \x01(\x0b\x32\x10.fleet.v1.ResyncH\x00\x42\x06\n\x04\x62ody\"U\n\x0cScopeBinding\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\nprecedence\x18\x04 \x01(\r\"H\n\x08\x42indings\x12&\n\x06scopes\x18\x01 \x03(\x0b\x32\x16.fleet.v1.ScopeBinding\x12\x14\n\x0cstate_digest\x18\x02 \x01(\x0c\"!\n\tUnchanged\x12\x14\n\x0cstate_digest\x18\x01 \x01(\x0c\"T\n\x05\x44\x65lta\x12#\n\x07upserts\x18\x01 \x03(\x0b\x32\x12.fleet.v1.Resource\x12&\n\x07\x64\x65letes\x18\x02 \x03(\x0b\x32\x15.fleet.v1.ResourceKey\"\xbc\x01\n\tDeltaPart\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_digest\x18\x02 \x01(\x0c\x12\x15\n\rto_generation\x18\x03 \x01(\x04\x12\x11\n\tto_digest\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65lta_digest\x18\x05 \x01(\x0c\x12\x18\n\x10\x64\x65lta_size_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\r\n\x05\x63hunk\x18\x08 \x01(\x0c\x12\x12\n\nprecedence\x18\t \x01(\r\"\"\n\x10InventoryRequest\x12\x0e\n\x06scopes\x18\x01 \x03(\t\"p\n\x07Goodbye\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.fleet.v1.GoodbyeReason\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xfb\x02\n\x13StreamStateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fupdate_complete\x18\x04 \x01(\x08\x12(\n\tunchanged\x18\n \x01(\x0b\x32\x13.fleet.v1.UnchangedH\x00\x12&\n\x08\x62indings\x18\x0b \x01(\x0b\x32\x12.fleet.v1.BindingsH\x00\x12)\n\ndelta_part\x18\x0c \x01(\x0b\x32\x13.fleet.v1.DeltaPartH\x00\x12\x37\n\x11inventory_request\x18\r \x01(\x0b\x32\x1a.fleet.v1.InventoryRequestH\x00\x12$\n\x07goodbye\x18\x0e \x01(\x0b\x32\x11.fleet.v1.GoodbyeH\x00\x42\x06\n\x04\x62ody\"$\n\x0fGetStateRequest\x12\x11\n\tsatellite\x18\x01 \x01(\t\"\x88\x01\n\nScopeState\x12\'\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x16.fleet.v1.ScopeBinding\x12%\n\tresources\x18\x02 \x03(\x0b\x32\x12.fleet.v1.Resource\x12*\n\x07\x64\x65\x63oded\x18\x03 \x03(\x0b\x32\x19.fleet.v1.ResourcePayload\"\x87\x01\n\x10GetStateResponse\x12\x11\n\tsatellite\x18\x01 \x01(\t\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12$\n\x06scopes\x18\x03 \x03(\x0b\x32\x14.fleet.v1.ScopeState\x12\x14\n\x0cstate_digest\x18\x04 \x01(\x0c\"D\n\x1cIssueSourceCredentialRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x14\n\x0crepositories\x18\x02 \x03(\t\"s\n\x1dIssueSourceCredentialResponse\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*E\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41PABILITY_RESUME_DELTA\x10\x01*q\n\nClockState\x12\x1b\n\x17\x43LOCK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LOCK_STATE_SYNCED\x10\x01\x12\x15\n\x11\x43LOCK_STATE_FLOOR\x10\x02\x12\x17\n\x13\x43LOCK_STATE_UNKNOWN\x10\x03*\xbb\x01\n\rArtifactState\x12\x1e\n\x1a\x41RTIFACT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41RTIFACT_STATE_PUBLISHED\x10\x01\x12\x1a\n\x16\x41RTIFACT_STATE_WAITING\x10\x02\x12\x1a\n\x16\x41RTIFACT_STATE_REFUSED\x10\x03\x12\x19\n\x15\x41RTIFACT_STATE_FAILED\x10\x04\x12\x19\n\x15\x41RTIFACT_STATE_WARNED\x10\x05*v\n\x0bStepOutcome\x12\x1c\n\x18STEP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_OUTCOME_PASSED\x10\x01\x12\x17\n\x13STEP_OUTCOME_FAILED\x10\x02\x12\x17\n\x13STEP_OUTCOME_WARNED\x10\x03*\x95\x02\n\rGoodbyeReason\x12\x1e\n\x1aGOODBYE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19GOODBYE_REASON_SUPERSEDED\x10\x01\x12\x1a\n\x16GOODBYE_REASON_REVOKED\x10\x02\x12\x1f\n\x1bGOODBYE_REASON_SVID_EXPIRED\x10\x03\x12\x1b\n\x17GOODBYE_REASON_DRAINING\x10\x04\x12\x1f\n\x1bGOODBYE_REASON_STORE_BEHIND\x10\x05\x12#\n\x1fGOODBYE_REASON_UPGRADE_REQUIRED\x10\x06\x12%\n!GOODBYE_REASON_PROTOCOL_VIOLATION\x10\x07\x32\x8b\x02\n\x0cStateService\x12N\n\x0bStreamState\x12\x1c.fleet.v1.StreamStateRequest\x1a\x1d.fleet.v1.StreamStateResponse(\x01\x30\x01\x12\x41\n\x08GetState\x12\x19.fleet.v1.GetStateRequest\x1a\x1a.fleet.v1.GetStateResponse\x12h\n\x15IssueSourceCredential\x12&.fleet.v1.IssueSourceCredentialRequest\x1a\'.fleet.v1.IssueSourceCredentialResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66leet/v1/state.proto\x12\x08\x66leet.v1\x1a\x15\x66leet/v1/health.proto\x1a\x17\x66leet/v1/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"U\n\x05\x43lock\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.fleet.v1.ClockState\">\n\tHeldScope\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x12\n\nprecedence\x18\x03 \x01(\r\"J\n\x0bStagedDelta\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65lta_digest\x18\x02 \x01(\x0c\x12\x16\n\x0ereceived_bytes\x18\x03 \x01(\x04\"\xb4\x02\n\tSubscribe\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12*\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0e\x32\x14.fleet.v1.Capability\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\x0c\x12\x16\n\x0esession_number\x18\x04 \x01(\x04\x12!\n\x04held\x18\x05 \x03(\x0b\x32\x13.fleet.v1.HeldScope\x12$\n\x08position\x18\x06 \x01(\x0b\x32\x12.fleet.v1.Position\x12\x1e\n\x05\x63lock\x18\x07 \x01(\x0b\x32\x0f.fleet.v1.Clock\x12%\n\x06staged\x18\x08 \x03(\x0b\x32\x15.fleet.v1.StagedDelta\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x11\n\tsatellite\x18\n \x01(\t\"U\n\x0eInventoryEntry\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x0c\"W\n\tInventory\x12\r\n\x05scope\x18\x01 \x01(\t\x12)\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x18.fleet.v1.InventoryEntry\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"\'\n\x06Resync\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\xf6\x02\n\x11ResourceException\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.fleet.v1.ResourceKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05scope\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.fleet.v1.ArtifactState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eserving_digest\x18\x08 \x01(\t\x12\x12\n\ndone_bytes\x18\t \x01(\x04\x12\x13\n\x0btotal_bytes\x18\n \x01(\x04\x12,\n\x08retry_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10rate_bytes_per_s\x18\x0c \x01(\x04\x12$\n\x05steps\x18\r \x03(\x0b\x32\x15.fleet.v1.VerdictStep\"\x8f\x01\n\x0bVerdictStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0e\x32\x15.fleet.v1.StepOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12\x17\n\x0f\x65vidence_digest\x18\x05 \x01(\t\x12\x0e\n\x06signer\x18\x06 \x01(\t\"\x8e\x03\n\x0bStateReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12\x13\n\x0bheld_digest\x18\x03 \x01(\x0c\x12\x17\n\x0f\x65nforced_digest\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x65sired\x18\x05 \x01(\r\x12\x11\n\tpublished\x18\x06 \x01(\r\x12\x0f\n\x07waiting\x18\x07 \x01(\r\x12\x0f\n\x07refused\x18\x08 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\r\x12/\n\nexceptions\x18\n \x03(\x0b\x32\x1b.fleet.v1.ResourceException\x12\x1a\n\x12\x65xceptions_omitted\x18\x0b \x01(\r\x12\x19\n\x11\x66oreign_withdrawn\x18\x0c \x01(\r\x12\x15\n\rregistry_kind\x18\r \x01(\t\x12\x1a\n\x12registry_exclusive\x18\x0e \x01(\x08\x12\x18\n\x10revocation_epoch\x18\x0f \x01(\x04\x12\x0e\n\x06warned\x18\x10 \x01(\r\"\xe1\x01\n\x12StreamStateRequest\x12(\n\tsubscribe\x18\x01 \x01(\x0b\x32\x13.fleet.v1.SubscribeH\x00\x12(\n\tinventory\x18\x02 \x01(\x0b\x32\x13.fleet.v1.InventoryH\x00\x12\'\n\x06report\x18\x03 \x01(\x0b\x32\x15.fleet.v1.StateReportH\x00\x12\"\n\x06resync\x18\x04 \x01(\x0b\x32\x10.fleet.v1.ResyncH\x00\x12\"\n\x06health\x18\x05 \x01(\x0b\x32\x10.fleet.v1.HealthH\x00\x42\x06\n\x04\x62ody\"U\n\x0cScopeBinding\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\nprecedence\x18\x04 \x01(\r\"H\n\x08\x42indings\x12&\n\x06scopes\x18\x01 \x03(\x0b\x32\x16.fleet.v1.ScopeBinding\x12\x14\n\x0cstate_digest\x18\x02 \x01(\x0c\"!\n\tUnchanged\x12\x14\n\x0cstate_digest\x18\x01 \x01(\x0c\"T\n\x05\x44\x65lta\x12#\n\x07upserts\x18\x01 \x03(\x0b\x32\x12.fleet.v1.Resource\x12&\n\x07\x64\x65letes\x18\x02 \x03(\x0b\x32\x15.fleet.v1.ResourceKey\"\xbc\x01\n\tDeltaPart\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_digest\x18\x02 \x01(\x0c\x12\x15\n\rto_generation\x18\x03 \x01(\x04\x12\x11\n\tto_digest\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65lta_digest\x18\x05 \x01(\x0c\x12\x18\n\x10\x64\x65lta_size_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\r\n\x05\x63hunk\x18\x08 \x01(\x0c\x12\x12\n\nprecedence\x18\t \x01(\r\"\"\n\x10InventoryRequest\x12\x0e\n\x06scopes\x18\x01 \x03(\t\"p\n\x07Goodbye\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.fleet.v1.GoodbyeReason\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04text\x18\x03 \x01(\t\"\xfb\x02\n\x13StreamStateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fupdate_complete\x18\x04 \x01(\x08\x12(\n\tunchanged\x18\n \x01(\x0b\x32\x13.fleet.v1.UnchangedH\x00\x12&\n\x08\x62indings\x18\x0b \x01(\x0b\x32\x12.fleet.v1.BindingsH\x00\x12)\n\ndelta_part\x18\x0c \x01(\x0b\x32\x13.fleet.v1.DeltaPartH\x00\x12\x37\n\x11inventory_request\x18\r \x01(\x0b\x32\x1a.fleet.v1.InventoryRequestH\x00\x12$\n\x07goodbye\x18\x0e \x01(\x0b\x32\x11.fleet.v1.GoodbyeH\x00\x42\x06\n\x04\x62ody\"$\n\x0fGetStateRequest\x12\x11\n\tsatellite\x18\x01 \x01(\t\"\x88\x01\n\nScopeState\x12\'\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x16.fleet.v1.ScopeBinding\x12%\n\tresources\x18\x02 \x03(\x0b\x32\x12.fleet.v1.Resource\x12*\n\x07\x64\x65\x63oded\x18\x03 \x03(\x0b\x32\x19.fleet.v1.ResourcePayload\"\x87\x01\n\x10GetStateResponse\x12\x11\n\tsatellite\x18\x01 \x01(\t\x12$\n\x08position\x18\x02 \x01(\x0b\x32\x12.fleet.v1.Position\x12$\n\x06scopes\x18\x03 \x03(\x0b\x32\x14.fleet.v1.ScopeState\x12\x14\n\x0cstate_digest\x18\x04 \x01(\x0c\"D\n\x1cIssueSourceCredentialRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x14\n\x0crepositories\x18\x02 \x03(\t\"s\n\x1dIssueSourceCredentialResponse\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*E\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41PABILITY_RESUME_DELTA\x10\x01*q\n\nClockState\x12\x1b\n\x17\x43LOCK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LOCK_STATE_SYNCED\x10\x01\x12\x15\n\x11\x43LOCK_STATE_FLOOR\x10\x02\x12\x17\n\x13\x43LOCK_STATE_UNKNOWN\x10\x03*\xbb\x01\n\rArtifactState\x12\x1e\n\x1a\x41RTIFACT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41RTIFACT_STATE_PUBLISHED\x10\x01\x12\x1a\n\x16\x41RTIFACT_STATE_WAITING\x10\x02\x12\x1a\n\x16\x41RTIFACT_STATE_REFUSED\x10\x03\x12\x19\n\x15\x41RTIFACT_STATE_FAILED\x10\x04\x12\x19\n\x15\x41RTIFACT_STATE_WARNED\x10\x05*v\n\x0bStepOutcome\x12\x1c\n\x18STEP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_OUTCOME_PASSED\x10\x01\x12\x17\n\x13STEP_OUTCOME_FAILED\x10\x02\x12\x17\n\x13STEP_OUTCOME_WARNED\x10\x03*\x95\x02\n\rGoodbyeReason\x12\x1e\n\x1aGOODBYE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19GOODBYE_REASON_SUPERSEDED\x10\x01\x12\x1a\n\x16GOODBYE_REASON_REVOKED\x10\x02\x12\x1f\n\x1bGOODBYE_REASON_SVID_EXPIRED\x10\x03\x12\x1b\n\x17GOODBYE_REASON_DRAINING\x10\x04\x12\x1f\n\x1bGOODBYE_REASON_STORE_BEHIND\x10\x05\x12#\n\x1fGOODBYE_REASON_UPGRADE_REQUIRED\x10\x06\x12%\n!GOODBYE_REASON_PROTOCOL_VIOLATION\x10\x07\x32\x8b\x02\n\x0cStateService\x12N\n\x0bStreamState\x12\x1c.fleet.v1.StreamStateRequest\x1a\x1d.fleet.v1.StreamStateResponse(\x01\x30\x01\x12\x41\n\x08GetState\x12\x19.fleet.v1.GetStateRequest\x1a\x1a.fleet.v1.GetStateResponse\x12h\n\x15IssueSourceCredential\x12&.fleet.v1.IssueSourceCredentialRequest\x1a\'.fleet.v1.IssueSourceCredentialResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleet.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CAPABILITY']._serialized_start=3547
-  _globals['_CAPABILITY']._serialized_end=3616
-  _globals['_CLOCKSTATE']._serialized_start=3618
-  _globals['_CLOCKSTATE']._serialized_end=3731
-  _globals['_ARTIFACTSTATE']._serialized_start=3734
-  _globals['_ARTIFACTSTATE']._serialized_end=3921
-  _globals['_STEPOUTCOME']._serialized_start=3923
-  _globals['_STEPOUTCOME']._serialized_end=4041
-  _globals['_GOODBYEREASON']._serialized_start=4044
-  _globals['_GOODBYEREASON']._serialized_end=4321
-  _globals['_POSITION']._serialized_start=124
-  _globals['_POSITION']._serialized_end=167
-  _globals['_CLOCK']._serialized_start=169
-  _globals['_CLOCK']._serialized_end=254
-  _globals['_HELDSCOPE']._serialized_start=256
-  _globals['_HELDSCOPE']._serialized_end=318
-  _globals['_STAGEDDELTA']._serialized_start=320
-  _globals['_STAGEDDELTA']._serialized_end=394
-  _globals['_SUBSCRIBE']._serialized_start=397
-  _globals['_SUBSCRIBE']._serialized_end=705
-  _globals['_INVENTORYENTRY']._serialized_start=707
-  _globals['_INVENTORYENTRY']._serialized_end=792
-  _globals['_INVENTORY']._serialized_start=794
-  _globals['_INVENTORY']._serialized_end=881
-  _globals['_RESYNC']._serialized_start=883
-  _globals['_RESYNC']._serialized_end=922
-  _globals['_RESOURCEEXCEPTION']._serialized_start=925
-  _globals['_RESOURCEEXCEPTION']._serialized_end=1299
-  _globals['_VERDICTSTEP']._serialized_start=1302
-  _globals['_VERDICTSTEP']._serialized_end=1445
-  _globals['_STATEREPORT']._serialized_start=1448
-  _globals['_STATEREPORT']._serialized_end=1846
-  _globals['_STREAMSTATEREQUEST']._serialized_start=1849
-  _globals['_STREAMSTATEREQUEST']._serialized_end=2038
-  _globals['_SCOPEBINDING']._serialized_start=2040
-  _globals['_SCOPEBINDING']._serialized_end=2125
-  _globals['_BINDINGS']._serialized_start=2127
-  _globals['_BINDINGS']._serialized_end=2199
-  _globals['_UNCHANGED']._serialized_start=2201
-  _globals['_UNCHANGED']._serialized_end=2234
-  _globals['_DELTA']._serialized_start=2236
-  _globals['_DELTA']._serialized_end=2320
-  _globals['_DELTAPART']._serialized_start=2323
-  _globals['_DELTAPART']._serialized_end=2511
-  _globals['_INVENTORYREQUEST']._serialized_start=2513
-  _globals['_INVENTORYREQUEST']._serialized_end=2547
-  _globals['_GOODBYE']._serialized_start=2549
-  _globals['_GOODBYE']._serialized_end=2661
-  _globals['_STREAMSTATERESPONSE']._serialized_start=2664
-  _globals['_STREAMSTATERESPONSE']._serialized_end=3043
-  _globals['_GETSTATEREQUEST']._serialized_start=3045
-  _globals['_GETSTATEREQUEST']._serialized_end=3081
-  _globals['_SCOPESTATE']._serialized_start=3084
-  _globals['_SCOPESTATE']._serialized_end=3220
-  _globals['_GETSTATERESPONSE']._serialized_start=3223
-  _globals['_GETSTATERESPONSE']._serialized_end=3358
-  _globals['_ISSUESOURCECREDENTIALREQUEST']._serialized_start=3360
-  _globals['_ISSUESOURCECREDENTIALREQUEST']._serialized_end=3428
-  _globals['_ISSUESOURCECREDENTIALRESPONSE']._serialized_start=3430
-  _globals['_ISSUESOURCECREDENTIALRESPONSE']._serialized_end=3545
-  _globals['_STATESERVICE']._serialized_start=4324
-  _globals['_STATESERVICE']._serialized_end=4591
+  _globals['_CAPABILITY']._serialized_start=3606
+  _globals['_CAPABILITY']._serialized_end=3675
+  _globals['_CLOCKSTATE']._serialized_start=3677
+  _globals['_CLOCKSTATE']._serialized_end=3790
+  _globals['_ARTIFACTSTATE']._serialized_start=3793
+  _globals['_ARTIFACTSTATE']._serialized_end=3980
+  _globals['_STEPOUTCOME']._serialized_start=3982
+  _globals['_STEPOUTCOME']._serialized_end=4100
+  _globals['_GOODBYEREASON']._serialized_start=4103
+  _globals['_GOODBYEREASON']._serialized_end=4380
+  _globals['_POSITION']._serialized_start=147
+  _globals['_POSITION']._serialized_end=190
+  _globals['_CLOCK']._serialized_start=192
+  _globals['_CLOCK']._serialized_end=277
+  _globals['_HELDSCOPE']._serialized_start=279
+  _globals['_HELDSCOPE']._serialized_end=341
+  _globals['_STAGEDDELTA']._serialized_start=343
+  _globals['_STAGEDDELTA']._serialized_end=417
+  _globals['_SUBSCRIBE']._serialized_start=420
+  _globals['_SUBSCRIBE']._serialized_end=728
+  _globals['_INVENTORYENTRY']._serialized_start=730
+  _globals['_INVENTORYENTRY']._serialized_end=815
+  _globals['_INVENTORY']._serialized_start=817
+  _globals['_INVENTORY']._serialized_end=904
+  _globals['_RESYNC']._serialized_start=906
+  _globals['_RESYNC']._serialized_end=945
+  _globals['_RESOURCEEXCEPTION']._serialized_start=948
+  _globals['_RESOURCEEXCEPTION']._serialized_end=1322
+  _globals['_VERDICTSTEP']._serialized_start=1325
+  _globals['_VERDICTSTEP']._serialized_end=1468
+  _globals['_STATEREPORT']._serialized_start=1471
+  _globals['_STATEREPORT']._serialized_end=1869
+  _globals['_STREAMSTATEREQUEST']._serialized_start=1872
+  _globals['_STREAMSTATEREQUEST']._serialized_end=2097
+  _globals['_SCOPEBINDING']._serialized_start=2099
+  _globals['_SCOPEBINDING']._serialized_end=2184
+  _globals['_BINDINGS']._serialized_start=2186
+  _globals['_BINDINGS']._serialized_end=2258
+  _globals['_UNCHANGED']._serialized_start=2260
+  _globals['_UNCHANGED']._serialized_end=2293
+  _globals['_DELTA']._serialized_start=2295
+  _globals['_DELTA']._serialized_end=2379
+  _globals['_DELTAPART']._serialized_start=2382
+  _globals['_DELTAPART']._serialized_end=2570
+  _globals['_INVENTORYREQUEST']._serialized_start=2572
+  _globals['_INVENTORYREQUEST']._serialized_end=2606
+  _globals['_GOODBYE']._serialized_start=2608
+  _globals['_GOODBYE']._serialized_end=2720
+  _globals['_STREAMSTATERESPONSE']._serialized_start=2723
+  _globals['_STREAMSTATERESPONSE']._serialized_end=3102
+  _globals['_GETSTATEREQUEST']._serialized_start=3104
+  _globals['_GETSTATEREQUEST']._serialized_end=3140
+  _globals['_SCOPESTATE']._serialized_start=3143
+  _globals['_SCOPESTATE']._serialized_end=3279
+  _globals['_GETSTATERESPONSE']._serialized_start=3282
+  _globals['_GETSTATERESPONSE']._serialized_end=3417
+  _globals['_ISSUESOURCECREDENTIALREQUEST']._serialized_start=3419
+  _globals['_ISSUESOURCECREDENTIALREQUEST']._serialized_end=3487
+  _globals['_ISSUESOURCECREDENTIALRESPONSE']._serialized_start=3489
+  _globals['_ISSUESOURCECREDENTIALRESPONSE']._serialized_end=3604
+  _globals['_STATESERVICE']._serialized_start=4383
+  _globals['_STATESERVICE']._serialized_end=4650
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 The fleet's contract, version 1: Ground Control, its satellites and its operators."""
 
 from collections import abc as _abc
+from fleet.v1 import health_pb2 as _health_pb2
 from fleet.v1 import resource_pb2 as _resource_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -672,6 +673,7 @@ class StreamStateRequest(_message.Message):
     INVENTORY_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     RESYNC_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribe(self) -> Global___Subscribe:
         """Opens the session; first and only once."""
@@ -688,6 +690,12 @@ class StreamStateRequest(_message.Message):
     def resync(self) -> Global___Resync:
         """Asks for a scope's exact difference."""
 
+    @_builtins.property
+    def health(self) -> _health_pb2.Health:
+        """Replaces what is known of the satellite's health, as HealthService.ReportHealth does; there is no answer. The
+        first comes within AttestResponse.health_interval of the stream's first answer, the next ones that far apart.
+        """
+
     def __init__(
         self,
         *,
@@ -695,12 +703,13 @@ class StreamStateRequest(_message.Message):
         inventory: Global___Inventory | None = ...,
         report: Global___StateReport | None = ...,
         resync: Global___Resync | None = ...,
+        health: _health_pb2.Health | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "inventory", b"inventory", "report", b"report", "resync", b"resync", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "health", b"health", "inventory", b"inventory", "report", b"report", "resync", b"resync", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "inventory", b"inventory", "report", b"report", "resync", b"resync", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "health", b"health", "inventory", b"inventory", "report", b"report", "resync", b"resync", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["subscribe", "inventory", "report", "resync"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["subscribe", "inventory", "report", "resync", "health"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

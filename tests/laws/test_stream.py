@@ -219,8 +219,9 @@ def test_bytes_received_before_a_cut_are_not_sent_again() -> None:
     assert ship.counts.chunk_bytes == sent + (sent - received)
 
 
-def test_silence_says_so_where_a_stream_ends_without_a_goodbye() -> None:
-    left = client.Leave(None, "the stream broke")
-    waits = [client.retry(left, failures=failures, window=timedelta(seconds=5), chance=0.5) for failures in range(12)]
+def test_a_link_that_was_away_for_seconds_is_not_waited_for_longer_than_the_window() -> None:
+    left, window = client.Leave(None, "the stream broke"), timedelta(seconds=5)
+    waits = [client.retry(left, failures=failures, window=window, chance=0.99) for failures in range(20)]
     assert waits == sorted(waits)
-    assert max(waits) <= timedelta(seconds=61)
+    assert max(waits[:6]) <= timedelta(seconds=5.05)
+    assert timedelta(seconds=50) < waits[-1] <= timedelta(seconds=61), "and one that stays away is tried seldom"

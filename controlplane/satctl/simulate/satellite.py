@@ -7,13 +7,14 @@ comes back after a cut at the pace of a real one, and replaces its stream before
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from controlplane.satctl.simulate.site import Site, World, chance
 from controlplane.satctl.simulate.stream import Stream
+from fleet import reconnect
 from fleet.errors import FleetError
 from fleet.v1 import state_pb2
 
-LONGEST_PAUSE_S = 60.0
 HOUR_S = 3600.0
 
 
@@ -44,8 +45,8 @@ class Satellite(Site):
                 await asyncio.sleep(pause_s)
 
     def _retry_s(self, failures: int) -> float:
-        """As a real satellite: spread over the window, doubled with each failure up to a minute."""
-        return min(self.window_s * chance() * (1 << min(failures, 8)), LONGEST_PAUSE_S) + 0.05
+        window = timedelta(seconds=self.window_s)
+        return reconnect.pause(window, failures=failures, chance=chance()).total_seconds()
 
     async def _once(self) -> float | None:
         """Open a stream in place of the one before, and wait for its end: `→ how long to pause`.

@@ -12,15 +12,12 @@ from controlplane.satctl.simulate.connection import Call, Connection
 from controlplane.satctl.simulate.holding import MismatchError, Update, applied, digest_of
 from controlplane.satctl.simulate.site import AGENT, Site, chance
 from fleet.errors import FleetError, Kind
-from fleet.v1 import attestation_pb2, health_pb2, resource_pb2, state_pb2
+from fleet.v1 import attestation_pb2, resource_pb2, state_pb2
 
 ATTEST = "/fleet.v1.AttestationService/Attest"
 STREAM = "/fleet.v1.StateService/StreamState"
-HEALTH = "/fleet.v1.HealthService/ReportHealth"
 
 FIRST_ANSWER_S = 30.0
-UNPACED_S = 60.0
-"""Until the next health report where the answer to the last one, which says it, was lost."""
 INVENTORY = 400
 """Entries in one message: 400 names of 100 bytes are well below 64 KiB."""
 _REPORT_S, _REPORT_SPREAD = 0.1, 0.05
@@ -42,6 +39,7 @@ class Stream:
         "_resynced",
         "_sequence",
         "_site",
+        "_told_s",
         "_update",
         "over",
     )  # fmt: skip
@@ -60,7 +58,8 @@ class Stream:
         self._reports = 0
         self._resynced: set[str] = set()
         self._reporting: asyncio.TimerHandle | None = None
-        self._beating: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._beating: asyncio.TimerHandle | None = None
+        self._told_s = 0.0
 
     async def open(self) -> float:
         """Connect, attest, subscribe, and wait for the first answer: `→ seconds until the next stream is due`.
@@ -94,9 +93,9 @@ class Stream:
         answer = attestation_pb2.AttestResponse.FromString(await connection.unary(ATTEST, request.SerializeToString()))
         if answer.HasField("reconnect_window"):
             site.window_s = answer.reconnect_window.ToTimedelta().total_seconds()
-        told_s = answer.health_interval.ToTimedelta().total_seconds()
+        self._told_s = answer.health_interval.ToTimedelta().total_seconds()
         wanted_s = site.world.plan.heartbeat_s
-        return told_s if wanted_s is None else wanted_s
+        return self._told_s if wanted_s is None else wanted_s
 
     def drop(self) -> None:
         """End it, without a word."""
@@ -251,28 +250,13 @@ class Stream:
 
     def _beat_after(self, interval_s: float, pause_s: float) -> None:
         if interval_s > 0:
-            self._beating = asyncio.get_running_loop().call_later(pause_s, self._begin_beat)
+            self._beating = asyncio.get_running_loop().call_later(pause_s, self._beat)
 
-    def _begin_beat(self) -> None:
-        self._beating = asyncio.get_running_loop().create_task(self._beat())
-
-    async def _beat(self) -> None:
-        site, connection = self._site, self._connection
-        if connection is None or not self._is_live:
+    def _beat(self) -> None:
+        if not self._is_live:
             return
-        tally, begun = site.world.tally, time.perf_counter()
-        request = health_pb2.ReportHealthRequest(health=site.health())
-        wanted_s = site.world.plan.heartbeat_s
-        interval_s = UNPACED_S if wanted_s is None else wanted_s
-        try:
-            raw = await connection.unary(HEALTH, request.SerializeToString())
-        except FleetError as error:
-            tally.errors[f"HEALTH_{error.reason}"] += 1
-        else:
-            tally.counts["heartbeats"] += 1
-            tally.time("heartbeat", time.perf_counter() - begun)
-            if wanted_s is None:
-                answer = health_pb2.ReportHealthResponse.FromString(raw)
-                interval_s = answer.next_after.ToTimedelta().total_seconds()
-        if self._is_live:
-            self._beat_after(interval_s, interval_s * (0.9 + chance() / 5))
+        self._send(state_pb2.StreamStateRequest(health=self._site.health()))
+        self._site.world.tally.counts["heartbeats"] += 1
+        wanted_s = self._site.world.plan.heartbeat_s
+        interval_s = self._told_s if wanted_s is None else wanted_s
+        self._beat_after(interval_s, interval_s * (0.9 + chance() / 5))

@@ -135,7 +135,9 @@ async def test_reports_and_heartbeats_are_counted(gc: GroundControl) -> None:
         await stream.say(report=state_pb2.StateReport(sequence=1, held_digest=held, enforced_digest=held))
         request = health_pb2.ReportHealthRequest(health=health_pb2.Health())
         await HealthServiceStub(channel).ReportHealth(request)
-        seen = await scrape_until(gc, lambda seen: seen.value("reports_total", written="at_once") == 1)
+        await stream.say(health=health_pb2.Health())
+        seen = await scrape_until(gc, lambda seen: seen.value("health_reports_total") == 1)
+        assert seen.value("reports_total", written="at_once") == 1
     assert seen.value("rpcs_total", **beats) == 1
     assert seen.value("rpc_seconds_count", method=beats["method"]) == 1
 

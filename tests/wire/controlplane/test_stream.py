@@ -13,7 +13,7 @@ from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Group, Membership, Policy
 from fleet.digests import scope_digest, state_digest
-from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
+from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from tests.contract.store.words import shut
 from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually
@@ -299,3 +299,26 @@ async def test_a_reader_that_stops_reading_is_cut_when_its_time_is_up(site: Site
     await site.fleet.revoke(ADMIN, "kiosk-1")
     await eventually(lambda: len(site.listener.board) == 0, within_s=8)
     stream.call.cancel()
+
+
+async def test_health_comes_on_the_stream(site: Site, boot_id: bytes) -> None:
+    await site.satellite("kiosk-1")
+    stream = await opened(site, "kiosk-1", boot_id)
+    await stream.update()
+    await stream.say(health=health_pb2.Health(artifacts=7, registry_healthy=True))
+    status = site.operators()
+    async with asyncio.timeout(10):
+        while True:
+            answer = await status.GetSatelliteStatus(fleet_pb2.GetSatelliteStatusRequest(name="kiosk-1"))
+            if answer.status.HasField("health"):
+                break
+            await asyncio.sleep(0.05)
+    assert (answer.status.health.artifacts, answer.status.health.registry_healthy) == (7, True)
+
+
+async def test_health_that_is_no_number_ends_the_stream_that_tells_it(site: Site, boot_id: bytes) -> None:
+    await site.satellite("kiosk-1")
+    stream = await opened(site, "kiosk-1", boot_id)
+    await stream.update()
+    await stream.say(health=health_pb2.Health(cpu_fraction=float("nan")))
+    assert (await refusal(stream.call.read())).reason == "HEALTH_MALFORMED"
