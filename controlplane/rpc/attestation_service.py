@@ -16,6 +16,7 @@ from controlplane.domain.lifecycle import Standing
 from controlplane.rpc.board import Board
 from controlplane.rpc.caller import Caller, current_caller
 from controlplane.rpc.errors import Context
+from controlplane.rpc.turnstile import Turnstile
 from controlplane.rpc.wire import clean, write_duration, write_lifecycle, write_time
 from controlplane.rpc.wire_session import check_boot_id
 from fleet.errors import FleetError, Kind
@@ -42,6 +43,12 @@ class _Elsewhere(AttestationServiceServicer):
         raise _not_here()
 
 
+HEALTHS_PER_S = 250.0
+"""Health reports that one process takes gladly: a tenth of a core."""
+ARRIVALS_PER_S = 300.0
+"""Satellites that may come back to one process at once, when all of its streams break."""
+
+
 class AttestService(_Elsewhere):
     """The fleet listener's half."""
 
@@ -49,6 +56,7 @@ class AttestService(_Elsewhere):
         self,
         fleet: Fleet,
         board: Board,
+        turnstile: Turnstile,
         *,
         deployment: str,
         health_interval: timedelta,
@@ -57,6 +65,7 @@ class AttestService(_Elsewhere):
     ) -> None:
         self._fleet = fleet
         self._board = board
+        self._turnstile = turnstile
         self._deployment = deployment
         self._health_interval = health_interval
         self._reconnect_window = reconnect_window
@@ -64,20 +73,29 @@ class AttestService(_Elsewhere):
         self._attested = fleet.meter.counts(ATTESTATIONS)
 
     async def Attest(self, request: pb.AttestRequest, context: Context) -> pb.AttestResponse:
-        """Say where the caller stands."""
+        """Say where the caller stands, and at what pace it is to speak.
+
+        Raises:
+            FleetError: MALFORMED `BOOT_ID_MALFORMED`; EXHAUSTED `BUSY`: the caller is to come back later.
+        """
         boot_id = check_boot_id(request.boot_id)
+        self._turnstile.arrive(current_caller().name)
         attested = await self._attested_as(current_caller(), boot_id, clean(request.agent_version, _MAX_VERSION))
         self._attested[attested.lifecycle.name.lower(),] += 1
         pending = attested.lifecycle is Lifecycle.PENDING
         return pb.AttestResponse(
             satellite=attested.satellite,
             lifecycle=write_lifecycle(attested.lifecycle),
-            health_interval=write_duration(self._health_interval),
-            reconnect_window=write_duration(self._reconnect_window),
+            health_interval=write_duration(self._paced(self._health_interval, HEALTHS_PER_S)),
+            reconnect_window=write_duration(self._paced(self._reconnect_window, ARRIVALS_PER_S)),
             server_time=write_time(self._now()),
             deployment=self._deployment,
             retry_after=write_duration(PENDING_RETRY) if pending else None,
         )
+
+    def _paced(self, interval: timedelta, per_s: float) -> timedelta:
+        """Stretch an interval so that all who have a stream here do no more in a second than this process bears."""
+        return max(interval, timedelta(seconds=len(self._board) / per_s))
 
     async def _attested_as(self, caller: Caller, boot_id: bytes, agent_version: str) -> Attested:
         known = await self._fleet.roster.find(caller.name)

@@ -11,6 +11,7 @@ from controlplane.domain.entities import Role
 from controlplane.domain.lifecycle import Standing
 from controlplane.rpc.caller import Caller, Party, Peer, PeerReader, name_of
 from controlplane.rpc.errors import Context
+from controlplane.rpc.turnstile import Turnstile
 from fleet.errors import FleetError, Kind
 from fleet.identity import OperatorId, SatelliteId
 
@@ -34,8 +35,10 @@ class Gate:
         trust_domain: str,
         roots: Callable[[], Sequence[bytes]],
         now: Callable[[], datetime],
+        turnstile: Turnstile,
     ) -> None:
         self._fleet = fleet
+        self._turnstile = turnstile
         self._peers = PeerReader(trust_domain, now)
         self._roots = roots
         self.now = now
@@ -47,13 +50,14 @@ class Gate:
         Raises:
             FleetError: UNIDENTIFIED as `PeerReader.read`, or `ISSUER_UNTRUSTED` where the root has left the bundle;
                 REFUSED `REVOKED`, `NAME_TAKEN` for a satellite whose name is another's, `ROLE_MISSING` for an
-                operator without a role.
+                operator without a role; EXHAUSTED `TOO_MANY_CALLS` for a satellite.
         """
         peer = self._peers.read(context.auth_context())
         self.check_anchor(peer)
         spiffe_id = peer.spiffe_id
         match peer.identity:
             case SatelliteId(name=name):
+                self._turnstile.call(name)
                 await self._check_registered(name, spiffe_id)
                 return Caller(Party.SATELLITE, spiffe_id, name, peer)
             case OperatorId():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ from controlplane.rpc.rpc_meter import handshake_counter
 from controlplane.rpc.state_service import StateService
 from controlplane.rpc.stream import StreamParts
 from controlplane.rpc.stream_meter import StreamMeter
+from controlplane.rpc.turnstile import Turnstile
 from controlplane.rpc.watch import Watcher
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2_grpc, fleet_pb2_grpc
@@ -77,7 +79,8 @@ class FleetListener:
         invitation: Invitation | None,
         now: Callable[[], datetime],
     ) -> None:
-        gate = Gate(fleet, trust_domain=fleet.trust_domain, roots=lambda: identity.roots, now=now)
+        turnstile = Turnstile(time.monotonic)
+        gate = Gate(fleet, trust_domain=fleet.trust_domain, roots=lambda: identity.roots, now=now, turnstile=turnstile)
         self.board = Board(fleet, gate)
         self._identity = identity
         self._health = health.aio.HealthServicer()
@@ -88,6 +91,7 @@ class FleetListener:
         attest = AttestService(
             fleet,
             self.board,
+            turnstile,
             deployment=deployment,
             health_interval=pace.health_interval,
             reconnect_window=pace.reconnect_window,
@@ -98,9 +102,18 @@ class FleetListener:
         meter = StreamMeter(fleet.meter, self.board, self._reports)
         self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)
         self._healths = Healths(fleet)
-        state = StateService(
-            StreamParts(fleet, self.board, self._reports, self._healths, self._consultant, SharedParts(), meter, now)
+        parts = StreamParts(
+            fleet=fleet,
+            board=self.board,
+            turnstile=turnstile,
+            reports=self._reports,
+            healths=self._healths,
+            consultant=self._consultant,
+            shared=SharedParts(),
+            meter=meter,
+            now=now,
         )
+        state = StateService(parts)
         operators = FleetService(fleet, watcher=watcher, invitation=invitation)
         attestation_pb2_grpc.add_AttestationServiceServicer_to_server(attest, self.server)
         self.server.add_generic_rpc_handlers((state.handlers(),))

@@ -34,6 +34,7 @@ from controlplane.rpc.errors import Context
 from controlplane.rpc.healths import Healths
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
+from controlplane.rpc.turnstile import Turnstile
 from controlplane.rpc.wire_session import read_request, read_subscribe
 from controlplane.rpc.wire_status import read_health
 from fleet.errors import FleetError, Kind, malformed
@@ -60,6 +61,7 @@ class StreamParts:
 
     fleet: Fleet
     board: Board
+    turnstile: Turnstile
     reports: Reports
     healths: Healths
     consultant: Consultant
@@ -100,6 +102,7 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
                 span.note(goodbye=why_of(pump.stream.ended))
     finally:
         parts.board.remove(pump.stream)
+        parts.turnstile.left(key.satellite)
         parts.meter.ended(pump.stream.ended)
         # Shielded, so that a cut stream is known to be closed before its lease runs out.
         await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))
@@ -273,6 +276,7 @@ class _Pump:
                 for index, body in enumerate(bodies):
                     complete = last_step and index == len(bodies) - 1
                     await self._send(body, kind, position=position, complete=complete)
+        self._parts.turnstile.arrived(self.stream.session.satellite)
         if self._due is not None:
             self._parts.meter.delivered(self._parts.now() - self._due)
             self._due = None

@@ -115,11 +115,15 @@ class AttestResponse(_message.Message):
     """The deployment that answered: the last segment of Ground Control's SPIFFE ID."""
     @_builtins.property
     def health_interval(self) -> _duration_pb2.Duration:
-        """How long to wait between two ReportHealth calls. Absent or zero: do not call."""
+        """How long to wait between two healths (StreamStateRequest.health); longer where the server holds many streams. Absent
+        or zero: tell none.
+        """
 
     @_builtins.property
     def reconnect_window(self) -> _duration_pb2.Duration:
-        """Spread of reconnects: wait a random time up to this before opening a stream again. Absent: 5 s."""
+        """Spread of reconnects: wait a random time up to this before opening a stream again; longer where the server holds
+        many streams. Absent: 5 s.
+        """
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:

@@ -34,10 +34,11 @@ async def test_changes_and_revocations_reach_the_streams_of_every_worker(gc: Gro
     assert {"worker-1", "worker-2"} <= set(gc.facts["processes"])
     admin = await gc.join_operator()
     sites = [await gc.join_satellite(admin, f"kiosk-{number}") for number in range(SITES)]
+    served = asyncio.Barrier(SITES + 1)
     async with asyncio.TaskGroup() as tasks:
-        waiting = [tasks.create_task(until_revoked(site)) for site in sites]
+        waiting = [tasks.create_task(until_revoked(site, served)) for site in sites]
         async with admin.fleet() as fleet:
-            await until_online(fleet, SITES)
+            await served.wait()
             policy = fleet_pb2.Policy(name="base", spec=write_policy(shut()))
             await fleet.CreatePolicy(fleet_pb2.CreatePolicyRequest(policy=policy))
             for number in range(SITES):
@@ -45,18 +46,12 @@ async def test_changes_and_revocations_reach_the_streams_of_every_worker(gc: Gro
     assert all(task.result() == state_pb2.GOODBYE_REASON_REVOKED for task in waiting)
 
 
-async def until_online(fleet: object, count: int) -> None:
-    online = 0
-    while online < count:
-        status = await fleet.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())  # type: ignore[attr-defined] # a stub
-        online = status.online
-
-
-async def until_revoked(site: Member) -> int:
-    """Hold a stream open until a change and then a revocation have come."""
+async def until_revoked(site: Member, served: asyncio.Barrier) -> int:
+    """Hold a stream open, once all have their first answer, until a change and then a revocation have come."""
     async with site.channel() as channel:
         stream = SatelliteStream(StateServiceStub(channel))
         await stream.subscribe(secrets.token_bytes(16))
         await stream.update()
+        await served.wait()
         await stream.update(within_s=20)
         return int((await stream.goodbye(within_s=20)).reason)

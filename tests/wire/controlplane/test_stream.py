@@ -13,6 +13,7 @@ from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Group, Membership, Policy
 from fleet.digests import scope_digest, state_digest
+from fleet.rpc_errors import from_rpc_error
 from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from tests.contract.store.words import shut
@@ -322,3 +323,22 @@ async def test_health_that_is_no_number_ends_the_stream_that_tells_it(site: Site
     await stream.update()
     await stream.say(health=health_pb2.Health(cpu_fraction=float("nan")))
     assert (await refusal(stream.call.read())).reason == "HEALTH_MALFORMED"
+
+
+async def test_a_satellite_that_hammers_is_told_to_wait_and_the_others_are_not(site: Site, boot_id: bytes) -> None:
+    await site.satellite("kiosk-1")
+    await site.satellite("kiosk-2")
+    hammering = AttestationServiceStub(site.channel(satellite_id("kiosk-1")))
+    refused = None
+    for _ in range(200):
+        try:
+            await hammering.Attest(attestation_pb2.AttestRequest(boot_id=boot_id))
+        except grpc.aio.AioRpcError as error:
+            refused = from_rpc_error(error)
+            break
+    assert refused is not None
+    assert refused.reason == "TOO_MANY_CALLS"
+    assert refused.retry_after is not None
+    assert refused.retry_after > timedelta(seconds=1)
+    patient = AttestationServiceStub(site.channel(satellite_id("kiosk-2")))
+    assert (await patient.Attest(attestation_pb2.AttestRequest(boot_id=boot_id))).satellite == "kiosk-2"

@@ -1,0 +1,96 @@
+"""How many satellites may come in, and how often one of them: by what they cost, and by who they are.
+
+Behind one address there may be a thousand of them, so no address is limited: an identity is. One that calls without
+end is told to wait before it costs more than its handshake. And where more arrive than can be answered in time, those
+beyond are told when their turn will have come, while the others get through: all of them tried at once would time
+out, and try again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+
+from fleet.errors import FleetError, Kind
+
+BURST = 60.0
+"""Calls that one satellite may make at once."""
+CALLS_PER_S = 1.0
+"""Calls that one satellite may make for long: one whose link flaps makes fewer."""
+REMEMBERED = 50_000
+"""Satellites whose calls are counted; whoever called longest ago is forgotten."""
+PATIENCE_S = 10.0
+"""How long who is let in may wait for its first answer: satellites give up after 20 s."""
+FIRST_GUESS_S = 0.006
+"""What an arrival takes, until some were seen."""
+CROWD = 20
+"""So many that the time from one to the next says how fast we are, and not how fast they come."""
+FORGOTTEN_S = 30.0
+"""Who was let in and has not got an answer by then has gone elsewhere."""
+_WEIGHT = 0.02
+
+
+class Turnstile:
+    """Counts the calls of each satellite, and those on their way in.
+
+    Args:
+        clock: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._arriving: OrderedDict[str, float] = OrderedDict()
+        self._pace_s = FIRST_GUESS_S
+        self._last: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._arriving)
+
+    def call(self, satellite: str) -> None:
+        """Count one call.
+
+        Raises:
+            FleetError: EXHAUSTED `TOO_MANY_CALLS`.
+        """
+        now = self._clock()
+        left, at = self._calls.pop(satellite, (BURST, now))
+        left = min(left + (now - at) * CALLS_PER_S, BURST)
+        allowed = left >= 1
+        self._calls[satellite] = (left - 1 if allowed else left, now)
+        if len(self._calls) > REMEMBERED:
+            self._calls.popitem(last=False)
+        if not allowed:
+            wait = timedelta(seconds=(1 - left) / CALLS_PER_S + 1)
+            text = "this satellite calls too often"
+            raise FleetError(Kind.EXHAUSTED, "TOO_MANY_CALLS", text, subject=satellite, retry_after=wait)
+
+    def arrive(self, satellite: str) -> None:
+        """Let a satellite in that wants to open a stream.
+
+        Raises:
+            FleetError: EXHAUSTED `BUSY`.
+        """
+        now = self._clock()
+        self._arriving.pop(satellite, None)
+        while self._arriving and next(iter(self._arriving.values())) < now - FORGOTTEN_S:
+            self._arriving.popitem(last=False)
+        wait_s = len(self._arriving) * self._pace_s
+        if wait_s > PATIENCE_S:
+            text = "more satellites arrive than can be answered at once"
+            raise FleetError(Kind.EXHAUSTED, "BUSY", text, retry_after=timedelta(seconds=wait_s))
+        self._arriving[satellite] = now
+
+    def arrived(self, satellite: str) -> None:
+        """Take note that one of those got its first answer."""
+        if self._arriving.pop(satellite, None) is None:
+            return
+        now = self._clock()
+        if self._last is not None and len(self._arriving) >= CROWD:
+            self._pace_s += (now - self._last - self._pace_s) * _WEIGHT
+        self._last = now
+
+    def left(self, satellite: str) -> None:
+        """Take note that one is gone, answered or not."""
+        self._arriving.pop(satellite, None)
