@@ -14,6 +14,7 @@ from tests.rig.estate import TAG, V2, V3, Estate, Image
 from tests.rig.hammer import hammering, manifest_path
 from tests.rig.images import AMD64, ARM64
 from tests.rig.programs import require
+from tests.rig.satctl import Satctl
 from tests.rig.satellite import Satellite
 
 pytestmark = [pytest.mark.needs_cosign, pytest.mark.needs_registry]
@@ -135,3 +136,13 @@ def test_what_can_be_named_can_be_pulled_whole(estate: Estate, site: Satellite) 
         site.await_that(lambda: image.root in puller.told(path), "the tag answers")
         tool("crane", "validate", "--remote", f"{host_of(site)}/{image.repository}:{TAG}")
     assert puller.told(path) == {"404", image.root}
+
+
+def test_operators_see_how_the_site_is(estate: Estate, site: Satellite, tmp_path: Path) -> None:
+    satctl = Satctl(tmp_path)
+    satctl.ok("login", estate.ground_control.operator_string("nurse"))
+    name = site.directory.name
+    site.await_that(lambda: "registry answers" in satctl.ok("status", name), "its health is told")
+    told = {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in satctl.ok("status", name).splitlines()}
+    assert told["registry answers"] == "yes"
+    assert told["disk"].endswith("free")
