@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, unique
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -27,6 +28,8 @@ _CHAIN = "x509_pem_cert_chain"
 _MAX_CHAIN = 8
 MAX_REMEMBERED = 20_000
 """Certificates that need not be parsed again: what one process holds of connections at most."""
+MAX_ISSUERS = 256
+"""Intermediates and roots that need not be verified again."""
 
 
 @unique
@@ -56,16 +59,8 @@ class Peer:
 
     def is_anchored_in(self, roots: Sequence[bytes]) -> bool:
         """Say whether the chain still leads to one of the roots, DER: a root that left the bundle counts no more."""
-        anchors = [x509.load_der_x509_certificate(root) for root in roots]
-        issued, *others = [x509.load_der_x509_certificate(each) for each in self.chain]
-        for _ in self.chain:
-            if any(_issued(issued, anchor) for anchor in anchors):
-                return True
-            above = next((c for c in others if c is not issued and _issued(issued, c)), None)
-            if above is None:
-                return False
-            issued = above
-        return False
+        leaf, *others = self.chain
+        return _leads(x509.load_der_x509_certificate(leaf), tuple(others), tuple(roots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +109,24 @@ def current_caller() -> Caller:
     if caller is None:
         raise FleetError(Kind.INTERNAL, "CALLER_UNVERIFIED", "this call needs a verified identity")
     return caller
+
+
+def _leads(certificate: x509.Certificate, others: tuple[bytes, ...], roots: tuple[bytes, ...]) -> bool:
+    """Say whether a certificate is issued by a root, or by one of the others that is."""
+    if any(_issued(certificate, _issuer(root)) for root in roots):
+        return True
+    return any(_issued(certificate, _issuer(above)) and _is_anchored(above, others, roots) for above in others)
+
+
+@lru_cache(maxsize=MAX_ISSUERS)
+def _is_anchored(issuer: bytes, others: tuple[bytes, ...], roots: tuple[bytes, ...]) -> bool:
+    """Remember what is the same for all who have an issuer."""
+    return _leads(_issuer(issuer), tuple(one for one in others if one != issuer), roots)
+
+
+@lru_cache(maxsize=MAX_ISSUERS)
+def _issuer(content: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(content)
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
