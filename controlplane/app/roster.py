@@ -77,6 +77,10 @@ class RosterKeeper:
         """Say who a satellite is as far as this process knows."""
         return self._roster.satellites.get(name)
 
+    def had(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope had this digest a short while ago, as far as this process knows."""
+        return self._roster.had(scope, digest)
+
     async def desired(self, name: str, after: Position | None = None) -> Desired:
         """Say what a satellite should hold, no earlier than at `after` unless the log ends before.
 

@@ -19,6 +19,8 @@ from fleet.position import Position
 
 MAX_KNOWN = 50_000
 """Satellites that one process remembers; others are read again when they come."""
+LAST = 8
+"""Generations before the newest that are remembered of a scope: what those hold whom a change wakes."""
 _NOWHERE = Position(0, 0)
 
 
@@ -74,11 +76,19 @@ class Roster:
     bindings: dict[str, Binding] = field(default_factory=dict)
     """The newest generation of each scope that is some known satellite's; satellites' own only where written to."""
 
+    before: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    """The digests of the last few generations before that, of scopes that have changed meanwhile."""
+
     def take(self, survey: Survey) -> None:
         """Become what the fleet is at the survey's position."""
         if survey.moved is None:
             self.satellites.clear()
             self.bindings.clear()
+            self.before.clear()
+        for scope, binding in survey.bindings.items():
+            known = self.bindings.get(scope)
+            if known is not None and known.digest != binding.digest:
+                self.before[scope] = (known.digest, *self.before.get(scope, ()))[:LAST]
         self.position = survey.position
         for name in survey.gone:
             self.satellites.pop(name, None)
@@ -90,6 +100,10 @@ class Roster:
             self.satellites[name] = Enrolled(enrolled.spiffe_id, enrolled.standing, tuple(shared))
         for name in list(self.satellites)[: max(0, len(self.satellites) - MAX_KNOWN)]:
             del self.satellites[name]
+
+    def had(self, scope: str, digest: bytes) -> bool:
+        """Say whether a scope had this digest a short while ago; False where it is not remembered."""
+        return digest in self.before.get(scope, ())
 
     def desired(self, name: str) -> Desired | None:
         """Say what a satellite should hold at the roster's position; None for one that is not known."""

@@ -260,13 +260,17 @@ class _Pump:
         unknown: set[str] = set()
         for binding in desired.bindings:
             held = consult.held.get(binding.scope)
-            if held is None or held == binding.digest:
-                continue
-            if held and self._parts.consultant.remembers(binding.scope, held):
-                continue
-            if not held or not await self._parts.consultant.knows(binding.scope, held):
+            if held is not None and held != binding.digest and not await self._has_had(binding.scope, held):
                 unknown.add(binding.scope)
         return frozenset(unknown)
+
+    async def _has_had(self, scope: str, digest: bytes) -> bool:
+        consultant = self._parts.consultant
+        if not digest:
+            return False
+        if self._parts.fleet.roster.had(scope, digest) or consultant.remembers(scope, digest):
+            return True
+        return await consultant.knows(scope, digest)
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
         with self._parts.fleet.tracer.span("stream.update", revision=position.revision, steps=len(steps)):
