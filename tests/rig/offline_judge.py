@@ -1,9 +1,9 @@
 """`python -m tests.rig.offline_judge`: judge images of a registry's directory where nobody but loopback can be reached.
 
 Run in a network namespace of its own. It serves the directory by Distribution and judges what standard input lists:
-{"content": directory, "trusted_root": text, "issuer", "subject", "key": PEM, "images": [{"repository", "digest", "by":
-"keyless" or "keys"}]}. Meanwhile every address that a socket connects to, and every name that is looked up, is noted:
-the answer is {"reasons": [...], "reached": [all but the registry], "asked": how many}.
+{"content": directory, "rules": {name: as `tests.rig.question`}, "images": [{"repository", "digest", "rules": name}]}.
+Meanwhile every address that a socket connects to, and every name that is looked up, is noted: the answer is
+{"reasons": [...], "reached": [all but the registry], "asked": how many}.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from edge.adapters.oci.client import Client
 from edge.adapters.oci.endpoint import parse_endpoint
@@ -20,19 +20,13 @@ from edge.adapters.oci.failures import SOURCE
 from edge.adapters.oci.upstream import OciUpstream
 from edge.app.judge import judge
 from edge.domain.admission import Refused
-from edge.domain.policy import Policy, Rules, TrustRoot
-from fleet.policy import Authority, Keyless, SignatureFormat, SignerIdentity, TextMatch, TrustRootSpec
+from edge.domain.moment import Moment
 from fleet.reference import parse_digest
 from tests.rig.distribution import distribution
-from tests.rig.judging import key_authority, policy_of, wanted
+from tests.rig.judging import wanted
+from tests.rig.question import rules_of
 
 _WATCHED = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
-
-
-def _policies(asked: dict[str, Any]) -> dict[str, Policy]:
-    who = SignerIdentity(TextMatch(asked["issuer"]), TextMatch(asked["subject"]))
-    keyless = Authority("k", Keyless((who,)), (SignatureFormat.SIGSTORE_BUNDLE,), trust_root="private")
-    return {"keyless": policy_of(keyless), "keys": policy_of(key_authority("key", asked["key"].encode()))}
 
 
 def main() -> None:
@@ -44,8 +38,7 @@ def main() -> None:
         if event in _WATCHED:
             reached.add(str(arguments[1] if event == "socket.connect" else arguments[0]))
 
-    policies = _policies(asked)
-    roots = {("fleet", "private"): TrustRoot("private", TrustRootSpec(asked["trusted_root"].encode()))}
+    rules = {name: rules_of(one) for name, one in asked["rules"].items()}
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "registry"
         directory.mkdir()
@@ -57,7 +50,8 @@ def main() -> None:
                 judge(
                     wanted(parse_digest(one["digest"]), repository=one["repository"]),
                     upstream,
-                    Rules((policies[one["by"]],), roots),
+                    rules[one["rules"]],
+                    Moment(datetime.now(UTC)),
                 )
                 for one in asked["images"]
             ]
