@@ -15,7 +15,7 @@ from functools import partial
 
 from rich.console import Console
 
-from tests.bench import assignment, bad_links, copying, idling, machine, repeating, report
+from tests.bench import assignment, bad_links, copying, idling, machine, repeating, report, verifying
 from tests.bench.cases import CASES
 from tests.bench.figures import Figure
 
@@ -26,6 +26,7 @@ GROUPS: dict[str, Measure] = {
     "assignment-to-pullable": lambda quick, console: assignment.measure(10 if quick else 50, console),
     "idle-satellite": lambda quick, console: idling.measure(10.0 if quick else 30.0, console),
     repeating.NAME: repeating.measure,
+    **{name: partial(verifying.measure, name) for name in verifying.KINDS},
     **{name: partial(copying.measure, name) for name in CASES},
     **{name: partial(bad_links.measure, name) for name in bad_links.CASES},
 }

@@ -45,7 +45,7 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _memory_mb(what: str) -> float:
+def memory_mb(what: str) -> float:
     """Read one line of the kernel's account of this process: VmRSS, or VmHWM for the peak."""
     (line,) = (line for line in _MEMORY.read_text().splitlines() if line.startswith(f"{what}:"))
     return int(line.split()[1]) * 1024 / 1e6
@@ -56,12 +56,12 @@ class _Meter:
 
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the peak
-        self._idle_mb = _memory_mb("VmRSS")
+        self._idle_mb = memory_mb("VmRSS")
         self._begun, self._cpu_s = time.monotonic(), _cpu_s()
 
     def say(self) -> None:
         """Write a `Cost` as one line."""
-        cpu_s, wall_s, peak_mb = _cpu_s() - self._cpu_s, time.monotonic() - self._begun, _memory_mb("VmHWM")
+        cpu_s, wall_s, peak_mb = _cpu_s() - self._cpu_s, time.monotonic() - self._begun, memory_mb("VmHWM")
         cost = {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": peak_mb, "over_idle_mb": peak_mb - self._idle_mb}
         print(json.dumps(cost), flush=True)
 
@@ -76,16 +76,23 @@ def _site(job: Job) -> OciSite:
 
 
 async def _enforce(journal: Journal, reconciler: Reconciler, changed: asyncio.Event, job: Job) -> None:
-    """Make the images of a job desired, and wait until each is published under its tag."""
+    """Make the images of a job desired, and wait until each is published under its tag, by the job's policy."""
     images: Sequence[tuple[str, str, str]] = job["images"]
     parts = [artifact(SOURCE, name, parse_digest(digest), tag) for name, tag, digest in images]
-    parts += [source(SOURCE, job["source"], ca_pem=job["ca"]), policy("signed", _Key(job["key"].encode()))]
+    keys = [_Key(pem.encode()) for pem in job["keys"]]
+    parts += [source(SOURCE, job["source"], ca_pem=job["ca"]), policy("signed", *keys)]
     want(journal, reconciler, *parts)
     wanted = {(name, tag): digest for name, tag, digest in images}
-    while not wanted.items() <= reconciler.standing().site.tags.items():
+    while not (wanted.items() <= reconciler.standing().site.tags.items() and _are_judged(reconciler)):
         changed.clear()
         await changed.wait()
     await _rest(reconciler, changed, even_from_scans=False)
+
+
+def _are_judged(reconciler: Reconciler) -> bool:
+    """Say whether all that is there was judged by the rules in force."""
+    standing = reconciler.standing()
+    return all(rules == standing.enforced.versions for rules in standing.site.admitted.values())
 
 
 async def _rest(reconciler: Reconciler, changed: asyncio.Event, *, even_from_scans: bool) -> None:

@@ -23,6 +23,7 @@ _ASKED = {
     "skopeo": "--version",
     "regctl": "version",
     "regsync": "version",
+    "cosign": "version",
 }
 _PACKAGES = ("grpcio", "urllib3", "cryptography", "uvloop")
 

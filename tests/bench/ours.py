@@ -29,8 +29,12 @@ class Copier:
     """What its start cost, from when its modules were there until it had nothing to do."""
     desired: list[Name] = field(default_factory=list)
 
-    def bring(self, names: Sequence[Name]) -> Cost:
+    def bring(self, names: Sequence[Name], *, also: Sequence[str] = ()) -> Cost:
         """Make images desired beside those that are, and wait until all are published: `→ what that cost`.
+
+        Args:
+            names: the images.
+            also: keys (PEM) that may have signed, beside the source's own.
 
         Raises:
             FailedError: it ended, or was ended, before that.
@@ -41,7 +45,7 @@ class Copier:
                 "images": [(name.repository, name.tag, self.source.images[name]) for name in self.desired],
                 "source": self.source.host,
                 "ca": self.source.tls.authority.read_text() if self.source.tls else "",
-                "key": self.source.signer.pem.decode(),
+                "keys": [self.source.signer.pem.decode(), *also],
             }
         )
         return self._cost()

@@ -1,7 +1,7 @@
 """A thousand images that are there already: what it costs to find that nothing is to be done.
 
-The satellite's data plane brings a thousand small signed images, is told the same desired state again, and is started
-anew over the same journal. The source counts what it is asked.
+The satellite's data plane brings a thousand small signed images, is told the same desired state again, then another
+policy each time, and is started anew over the same journal. The source counts what it is asked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +24,11 @@ from tests.bench.ends import Name, Site, Source, empty_site, kinds, running_sour
 from tests.bench.figures import Figure, Measured, median_of
 from tests.bench.ours import running_copier
 from tests.rig.images import AMD64, make_image
+from tests.rig.signer import Signer
 
 NAME = "1000-images-again"
 EXPECTED_CPU_S = 0.1
+EXPECTED_JUDGED_S = 3.0
 _IMAGES = 1000
 _QUICK_IMAGES = 200
 _TIMES = 7
@@ -50,6 +53,7 @@ def _figures(prefix: str, source: Source, site: Site, names: list[Name]) -> list
     with running_copier(source, site) as copier:
         first = counted(source, site, names[:1], lambda: copier.bring(names))
         again = [counted(source, site, (), lambda: copier.bring(names)) for _ in range(_TIMES)]
+        other = [counted(source, site, (), partial(copier.bring, names, also=_another())) for _ in range(_TIMES)]
     asked = source.requests()
     with running_copier(source, site) as copier:
         anew = copier.started
@@ -60,10 +64,22 @@ def _figures(prefix: str, source: Source, site: Site, names: list[Name]) -> list
         Figure(f"{prefix}/first-time/memory-over-idle", "MB", median_of([first.cost.over_idle_mb or 0])),
         Figure(f"{prefix}/told-again/cpu", "s", _cpu(again)),
         Figure(f"{prefix}/told-again/requests", "", median_of([run.requests for run in again]), most=0),
+        Figure(f"{prefix}/judged-again/wall", "s", _wall(other), most=EXPECTED_JUDGED_S),
+        Figure(f"{prefix}/judged-again/cpu", "s", _cpu(other)),
+        Figure(f"{prefix}/judged-again/requests", "", median_of([run.requests for run in other]), most=0),
         Figure(f"{prefix}/started-anew/cpu", "s", median_of([anew.cpu_s or 0])),
         Figure(f"{prefix}/started-anew/requests", "", median_of([asked_anew]), most=0),
         Figure(f"{prefix}/planning/cpu", "s", _planning(site), most=EXPECTED_CPU_S),
     ]
+
+
+def _another() -> list[str]:
+    """Name another key that may sign: the policy changes, and no verdict does."""
+    return [Signer().pem.decode()]
+
+
+def _wall(runs: list[Run]) -> Measured:
+    return median_of([run.cost.wall_s for run in runs])
 
 
 def _cpu(runs: list[Run]) -> Measured:

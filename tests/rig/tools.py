@@ -24,7 +24,10 @@ from tests.rig.programs import PROGRAMS, Program, ProgramMissingError, find
 
 GROUPS = {
     "demo": ("registry",),
-    "bench": ("registry", "crane", "regctl", "regsync", "toxiproxy"),
+    "bench": (
+        *("registry", "crane", "regctl", "regsync", "toxiproxy"),
+        *("cosign", "fulcio", "rekor", "timestamp-server"),
+    ),
     "test": ("cosign", "registry", "grpcurl", "crane", "toxiproxy", "fulcio", "rekor", "timestamp-server"),
     "all": tuple(name for name, program in PROGRAMS.items() if program.package),
 }
