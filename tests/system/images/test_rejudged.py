@@ -63,10 +63,11 @@ def test_a_policy_that_only_warns_says_so_at_the_site_and_to_operators(
     estate.rule(site, image, by_keys(estate.stranger), mode=Mode.WARN)
     site.await_that(lambda: site.states().get(image.name) == ("warned", "SIGNATURE_INVALID"), "it is warned of")
     assert is_there(site, image)
-    site.await_that(lambda: estate.status(site).report.warned >= 1, "Ground Control knows")
-    (told,) = (one for one in estate.status(site).report.exceptions if one.name == image.name)
+    site.await_that(lambda: bool(steps_of(estate, site, image)), "Ground Control knows of this one")
+    (told,) = exceptions_of(estate, site, image)
     assert told.state == state_pb2.ARTIFACT_STATE_WARNED
     assert [one.outcome for one in told.steps] == [state_pb2.STEP_OUTCOME_WARNED]
+    assert estate.status(site).report.warned >= 1
     estate.allow(site, image, estate.release)
     site.await_published(image.name)
 
@@ -90,8 +91,11 @@ def test_a_blocked_signer_reaches_the_site_in_seconds_and_the_epoch_says_so(esta
 
 
 def steps_of(estate: Estate, site: Satellite, image: Image) -> list[state_pb2.VerdictStep]:
-    told = [one for one in estate.status(site).report.exceptions if one.name == image.name]
-    return [step for one in told for step in one.steps]
+    return [step for told in exceptions_of(estate, site, image) for step in told.steps]
+
+
+def exceptions_of(estate: Estate, site: Satellite, image: Image) -> list[state_pb2.ResourceException]:
+    return [one for one in estate.status(site).report.exceptions if one.name == image.name]
 
 
 @pytest.mark.parametrize("when", list(WhenExpired))
