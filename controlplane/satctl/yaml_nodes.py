@@ -137,11 +137,12 @@ class File:
         text = self.text(node)
         try:
             found = datetime.fromisoformat(text)
-        except ValueError:
+            in_utc = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             found = None
         if found is None or (found.tzinfo is None and "T" in text.upper().replace(" ", "T")):
             self.fail(node, "expected a time here: write 2030-12-31 or 2030-12-31T18:00:00Z")
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return in_utc
 
     def judged(self, node: yaml.Node, judge: Callable[[], T]) -> T:
         """Do what may refuse, and say the line where it does."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import cbor2
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from edge.domain.moment import Moment
 from edge.domain.policy import TrustRoot
 from edge.domain.verify.claims import Claim
 from edge.domain.verify.notation.cose import read_cose
+from edge.domain.verify.notation.envelope import Envelope
 from edge.domain.verify.notation.jws import read_jws
 from edge.domain.verify.notation.verifying import timestamped
 from edge.domain.verify.vouching import vouch
@@ -27,13 +30,24 @@ TRUST = TrustRootSpec(ca_pem=(rig.b64(b"no certificate"),))
 PAYLOAD = json.dumps({"targetArtifact": {"mediaType": "m", "digest": rig.IMAGE, "size": 1}}).encode()
 TYPE = "application/vnd.cncf.notary.payload.v1+json"
 SCHEME, TIME = "io.cncf.notary.signingScheme", "io.cncf.notary.signingTime"
+TOO_EARLY = "0001-01-01T00:00:00+10:00"
+"""In UTC it lies in no year."""
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.text(max_size=20) | st.binary(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=10,
-)
-jsons = values.filter(lambda value: "b'" not in repr(value))
+moments = st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+scalars = st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.text(max_size=20) | moments
+
+
+def nested(leaves: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """Generate a leaf, or lists and maps of them."""
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        max_leaves=10,
+    )
+
+
+jsons = nested(scalars)
+values = nested(scalars | st.binary(max_size=20))
 
 
 def b64url(raw: bytes) -> str:
@@ -97,19 +111,41 @@ def test_any_bytes_are_a_cose_envelope_or_malformed(raw: bytes) -> None:
     judged(SignatureFormat.NOTATION_COSE, raw)
 
 
-def test_the_unchanged_envelopes_are_read() -> None:
+def jws(**other: object) -> bytes:
     header = {"alg": "ES256", "cty": TYPE, "crit": [SCHEME], SCHEME: "notary.x509", TIME: "2026-03-01T12:00:00Z"}
     document = {
         "payload": b64url(PAYLOAD),
-        "protected": b64url(json.dumps(header).encode()),
+        "protected": b64url(json.dumps({**header, **other}).encode()),
         "header": {"x5c": [rig.b64(CERTIFICATE)]},
         "signature": b64url(b"x"),
     }
-    assert read_jws(json.dumps(document).encode()).target == rig.IMAGE
-    marks: dict[object, object] = {1: -7, 2: [SCHEME], 3: TYPE, SCHEME: "notary.x509"}
-    marks[TIME] = cbor2.CBORTag(1, 1_772_366_400)
-    raw = cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(marks), {33: [CERTIFICATE]}, PAYLOAD, b"x"]))
-    assert read_cose(raw).signing_time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    return json.dumps(document).encode()
+
+
+def cose(time: object) -> bytes:
+    marks: dict[object, object] = {1: -7, 2: [SCHEME], 3: TYPE, SCHEME: "notary.x509", TIME: time}
+    return cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(marks), {33: [CERTIFICATE]}, PAYLOAD, b"x"]))
+
+
+def test_the_unchanged_envelopes_are_read() -> None:
+    assert read_jws(jws()).target == rig.IMAGE
+    assert read_cose(cose(cbor2.CBORTag(1, 1_772_366_400))).signing_time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("read", "raw"),
+    [
+        (read_jws, jws(crit=[SCHEME, []])),
+        (read_jws, jws(**{TIME: TOO_EARLY})),
+        (read_cose, cose(cbor2.CBORTag(0, TOO_EARLY))),
+    ],
+)
+def test_a_criticality_that_is_no_name_and_a_time_before_all_others_are_malformed(
+    read: Callable[[bytes], Envelope], raw: bytes
+) -> None:
+    with pytest.raises(FleetError) as caught:
+        read(raw)
+    assert caught.value.reason == "EVIDENCE_MALFORMED"
 
 
 @given(st.binary(max_size=300))

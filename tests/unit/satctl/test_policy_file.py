@@ -275,6 +275,7 @@ def test_what_is_wrong_is_said_with_its_line(file: Path, before: str, after: str
         ("use-floor", "guess", "6: `guess` is no when_clock_unknown: write refuse or use-floor"),
         ("2030-12-31", "tomorrow", "7: expected a time here: write 2030-12-31 or 2030-12-31T18:00:00Z"),
         ("2030-12-31", "2030-12-31T18:00:00", "7: expected a time here"),
+        ("2030-12-31", "0001-01-01T00:00:00+10:00", "7: expected a time here"),
         ("    trust_root: sigstore\n", "", "9: certificates are verified by a trust root: name one"),
         ("signatures/of-hub", "Signatures", "13: not an OCI repository path"),
         ("        - issuer: https", "        - issuers: https", "16: `issuers` is unknown: write issuer, issuer_reg"),

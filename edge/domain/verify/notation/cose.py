@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from edge.domain.verify.notation.envelope import (
     AUTHENTIC_TIME,
@@ -19,6 +19,7 @@ from edge.domain.verify.notation.envelope import (
     UNDERSTOOD,
     Envelope,
     check,
+    in_utc,
 )
 
 _SIGN1 = 18
@@ -114,6 +115,6 @@ def _chain(value: object) -> tuple[bytes, ...]:
 
 def _time(value: object) -> datetime:
     """Read a time: CBOR's tag 1, in whole seconds."""
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime):
         raise READER.fail("a time is none")
-    return value.astimezone(UTC)
+    return in_utc(value)

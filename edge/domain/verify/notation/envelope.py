@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -103,3 +103,17 @@ def check(envelope: Envelope) -> Envelope:
         load_certificate(one)
     _ = envelope.target
     return envelope
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return a time of an envelope in UTC.
+
+    Raises:
+        FleetError: MALFORMED `EVIDENCE_MALFORMED` where it has no zone, or is none there.
+    """
+    if moment.tzinfo is None:
+        raise READER.fail("a time has no zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise READER.fail("a time is none in UTC") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode
-from datetime import UTC, datetime
+from datetime import datetime
 
 from edge.domain.documents import Fields
 from edge.domain.verify.notation.envelope import (
@@ -21,6 +21,7 @@ from edge.domain.verify.notation.envelope import (
     UNDERSTOOD,
     Envelope,
     check,
+    in_utc,
 )
 
 _MAX_CRITICAL = 16
@@ -62,7 +63,7 @@ def _check_critical(header: Fields) -> None:
     if (
         not isinstance(critical, list)
         or len(critical) > _MAX_CRITICAL
-        or not all(one in UNDERSTOOD for one in critical)
+        or not all(isinstance(one, str) and one in UNDERSTOOD for one in critical)
     ):
         raise READER.fail("a critical attribute is not understood")
     if SCHEME not in critical or (EXPIRY in header and EXPIRY not in critical):
@@ -84,6 +85,4 @@ def _time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise READER.fail("a time is none") from error
-    if moment.tzinfo is None:
-        raise READER.fail("a time has no zone")
-    return moment.astimezone(UTC)
+    return in_utc(moment)
