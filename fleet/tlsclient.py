@@ -27,7 +27,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 
 
 def _refusal(code: int) -> FleetError:
-    if code in (_NOT_YET_VALID, _EXPIRED):
+    if code == _EXPIRED:
         text = "Ground Control's certificate is not valid at this time: check both clocks"
         return FleetError(Kind.UNIDENTIFIED, "GC_EXPIRED", text, detail=_openssl_reason(code))
     text = "the server's certificate is not from the trust domain that this program joined"
@@ -170,6 +170,8 @@ class TlsClient:
 
     def _judge(self, _connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, ok: int) -> bool:
         """Judge one certificate of the chain; called by OpenSSL from the root down, the leaf last."""
+        if not ok and code == _NOT_YET_VALID:
+            return True  # no authority issues for later, so it is our clock that is behind: decision 14
         if not ok:
             self._refused = self._refused or _refusal(code)
             return False

@@ -28,6 +28,7 @@ NEEDS = {
     "needs_skopeo": ("skopeo",),
     "needs_toxiproxy": ("toxiproxy",),
     "needs_tinyproxy": ("tinyproxy",),
+    "needs_faketime": ("faketime",),
     "needs_sigstore": ("fulcio", "rekor", "timestamp-server"),
 }
 """Which programs a marker stands for."""

@@ -36,7 +36,7 @@ class SiteClock:
 
     def __init__(self, floor: datetime | None, *, remember: Callable[[datetime], None]) -> None:
         """Start from a journaled floor; `remember` journals a risen one."""
-        self._floor = Floor(floor)
+        self._floor = Floor(floor, time.monotonic())
         self._remembered = floor
         self._remember = remember
         self._lock = Lock()

@@ -1,7 +1,7 @@
 """What time it is at a site whose clock may be wrong: `max(system, floor, build time)`, and how far to trust it.
 
-The floor is the latest time that an authenticated Ground Control has told. It only rises, survives restarts, and
-goes on by the monotonic clock within one process.
+The floor is the latest time that an authenticated Ground Control has told. It only rises, survives restarts, and goes
+on by the monotonic clock: from when it was told, or else from when the process started.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from enum import Enum, unique
 
 BUILT_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """No satellite of this version runs before this moment, whatever its clock says."""
+_SKEW = timedelta(minutes=5)
+"""By how much the clocks of Ground Control's machines may differ."""
 
 
 @unique
@@ -43,30 +45,28 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The latest authenticated time, and the monotonic second at which it was told (None: in an earlier process)."""
+    """The latest authenticated time, and the monotonic second from which it goes on."""
 
     time: datetime | None = None
-    told_at_s: float | None = None
+    since_s: float = 0.0
+    is_told: bool = False
+    """It was told to this process, and not to an earlier one."""
 
-    def at(self, monotonic_s: float) -> datetime | None:
+    def at(self, monotonic_s: float) -> datetime:
         """Say how late it is at least."""
-        if self.time is None or self.told_at_s is None:
-            return self.time
-        return self.time + timedelta(seconds=max(0.0, monotonic_s - self.told_at_s))
+        return max(self.time or BUILT_AT, BUILT_AT) + timedelta(seconds=max(0.0, monotonic_s - self.since_s))
 
     def told(self, server_time: datetime, *, monotonic_s: float) -> Floor:
-        """Take over an authenticated time where it is later than what is known."""
-        known = self.at(monotonic_s)
-        if known is not None and server_time <= known:
-            return self
-        return replace(self, time=server_time, told_at_s=monotonic_s)
+        """Take over an authenticated time where it is later than what is known; one far behind vouches for nothing."""
+        least = self.at(monotonic_s)
+        if server_time > least:
+            return Floor(server_time, monotonic_s, is_told=True)
+        return replace(self, is_told=self.is_told or least - server_time < _SKEW)
 
 
 def read_clock(system: datetime, floor: Floor, *, monotonic_s: float, is_synced: bool) -> Reading:
-    """Combine what there is into one time that never goes below what is certain."""
-    least = floor.at(monotonic_s)
-    now = max(time for time in (system, least, BUILT_AT) if time is not None)
-    is_told = floor.told_at_s is not None
+    """Combine what there is into one time that never goes below what is certain, and never stands still."""
+    now = max(system, floor.at(monotonic_s))
     if now == system and is_synced:
-        return Reading(now, ClockState.SYNCED, is_told)
-    return Reading(now, ClockState.UNKNOWN if least is None else ClockState.FLOOR, is_told)
+        return Reading(now, ClockState.SYNCED, floor.is_told)
+    return Reading(now, ClockState.UNKNOWN if floor.time is None else ClockState.FLOOR, floor.is_told)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from edge.domain.content import Index, read_manifest
-from fleet.policy import Authority, KeySet, Mode, PolicySpec, SignatureFormat, WhenExpired
+from fleet.policy import Authority, KeySet, Mode, PolicySpec, SignatureFormat, WhenClockUnknown, WhenExpired
 from fleet.policy_wire import write_policy
 from fleet.reference import Digest
 from fleet.v1 import fleet_pb2 as pb
@@ -120,13 +120,21 @@ class Estate:
         self._stack.__exit__(kind, error, trace)
 
     def site(
-        self, kind: str, name: str = "", *, plain_hosts: Sequence[str] = (), options: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        name: str = "",
+        *,
+        plain_hosts: Sequence[str] = (),
+        options: Mapping[str, str] | None = None,
+        time: str = "",
     ) -> Satellite:
         """Start a satellite on a registry of this kind; the one of this name where it runs already."""
         called = name or f"{kind}-site"
         if called not in self._sites:
             hosts = [self.central.host, *plain_hosts]
-            site = Satellite(self.directory / called, registry=kind, plain_hosts=hosts, options=dict(options or {}))
+            site = Satellite(
+                self.directory / called, registry=kind, plain_hosts=hosts, options=dict(options or {}), time=time
+            )
             site.join(self.loop.call(mint(self.admin, called)))
             self._stack.callback(site.stop)
             site.start()
@@ -187,20 +195,35 @@ class Estate:
         referrer_types: Sequence[str] = (),
         mode: Mode = Mode.ENFORCE,
         when_expired: WhenExpired = WhenExpired.REFUSE_NEW,
+        when_clock_unknown: WhenClockUnknown = WhenClockUnknown.REFUSE,
     ) -> str:
         """Write the policy of this image's repository at this site: `→ the policy's name`."""
         globs = (f"{image.source}/{image.repository}",)
         spec = PolicySpec(
-            globs, authorities, referrer_types=tuple(referrer_types), mode=mode, when_expired=when_expired
+            globs,
+            authorities,
+            referrer_types=tuple(referrer_types),
+            mode=mode,
+            when_expired=when_expired,
+            when_clock_unknown=when_clock_unknown,
         )
         name = image.repository.replace("/", "-")
         self.change(pb.Change(policy=pb.Policy(name=name, spec=write_policy(spec), scopes=[scope(site)])))
         return name
 
-    def trust(self, site: Satellite, name: str, *, ca_pem: str = "", expires_at: datetime | None = None) -> None:
-        """Write a trust root of this site, with this authority in it, or with one that signs nothing."""
+    def trust(
+        self,
+        site: Satellite,
+        name: str,
+        *,
+        ca_pem: str = "",
+        trusted_root: bytes = b"",
+        expires_at: datetime | None = None,
+    ) -> None:
+        """Write a trust root of this site, with this authority or sigstore in it, or with one that signs nothing."""
         pem = ca_pem or loopback_certificate(self.directory / name).authority.read_text()
-        root = pb.TrustRoot(name=name, spec=resource_pb2.TrustRootSpec(ca_pem=[pem]), scopes=[scope(site)])
+        spec = resource_pb2.TrustRootSpec(ca_pem=[pem], trusted_root_json=trusted_root)
+        root = pb.TrustRoot(name=name, spec=spec, scopes=[scope(site)])
         if expires_at:
             root.expires_at.FromDatetime(expires_at)
         self.change(pb.Change(trust_root=root))

@@ -121,6 +121,7 @@ _ALL = (
     Program("skopeo", "pulls as a foreign client", remedy="on Debian `apt-get install skopeo`"),
     Program("containerd", "pulls through the site's mirror", remedy="on Debian `apt-get install containerd`"),
     Program("ctr", "drives containerd", remedy="on Debian `apt-get install containerd`"),
+    Program("faketime", "gives a satellite another time", remedy="on Debian `apt-get install faketime`"),
     Program("tinyproxy", "is the proxy between a site and its sources", remedy="on Debian `apt-get install tinyproxy`"),
     Program(
         "go",

@@ -24,6 +24,8 @@ from typing import Any, Self
 import psutil
 import urllib3
 
+from tests.rig.faketime import living_at
+
 START_S = 60.0
 STOP_S = 20.0
 POLL_S = 0.05
@@ -37,12 +39,14 @@ class Satellite:
         registry: zot, distribution, a URL, or empty for what is at hand.
         plain_hosts: hosts that may be spoken to over plain http.
         options: further settings, by the names of edge.config without the prefix.
+        time: what its clock says, as `tests.rig.faketime` takes it; empty for the true time.
     """
 
     directory: Path
     registry: str = ""
     plain_hosts: Sequence[str] = ()
     options: dict[str, str] = field(default_factory=dict)
+    time: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -69,6 +73,7 @@ class Satellite:
             "allow_plain_http": ",".join(self.plain_hosts),
             **self.options,
         }
+        clean |= living_at(self.time) if self.time else {}
         return clean | {f"SATELLITE_{name.upper()}": text for name, text in settings.items() if text}
 
     def __enter__(self) -> Self:

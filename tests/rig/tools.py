@@ -35,8 +35,8 @@ GROUPS = {
 FOUND_ONLY = {
     "demo": ("zot",),
     "bench": ("zot", "skopeo"),
-    "test": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo"),
-    "all": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo"),
+    "test": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo", "faketime"),
+    "all": ("zot", "spire-server", "spire-agent", "postgres", "containerd", "skopeo", "faketime"),
 }
 """What each use runs when it is at hand, and is never installed silently."""
 _AT_ONCE = 2

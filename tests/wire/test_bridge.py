@@ -16,6 +16,7 @@ import grpc.aio
 import pytest
 import uvloop
 
+from edge.domain.clock import BUILT_AT
 from fleet.bridge import Bridge
 from fleet.errors import FleetError
 from fleet.svid import FixedRoots, X509Material, read_leaf
@@ -129,6 +130,20 @@ async def test_the_time_that_counts_is_the_callers(realm: Realm, source: HeldIde
     async with echo_server(realm.material(GROUND_CONTROL)) as server:
         error = await refusal(Bridge(server.address, expected=GROUND_CONTROL, source=source, now=lambda: later))
         assert error.reason == "GC_EXPIRED"
+
+
+async def test_a_clock_that_is_behind_reaches_a_server_whose_certificate_begins_later(
+    realm: Realm, source: HeldIdentity
+) -> None:
+    async with echo_server(realm.material(GROUND_CONTROL)) as server:
+        bridge = Bridge(server.address, expected=GROUND_CONTROL, source=source, now=lambda: BUILT_AT)
+        async with bridge, bridge.channel() as channel:
+            assert await say(channel)
+        other = Bridge(server.address, expected=SATELLITE, source=source, now=lambda: BUILT_AT)
+        assert (await refusal(other)).reason == "GC_ID_MISMATCH"
+    async with echo_server(Realm().material(GROUND_CONTROL)) as stranger:
+        error = await refusal(Bridge(stranger.address, expected=GROUND_CONTROL, source=source, now=lambda: BUILT_AT))
+        assert error.reason == "GC_UNTRUSTED"
 
 
 async def test_two_uri_names_are_refused_even_if_one_is_right(realm: Realm, source: HeldIdentity) -> None:

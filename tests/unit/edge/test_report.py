@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from edge.adapters.wire import write_inventory, write_report
 from edge.domain.clock import BUILT_AT, ClockState, Floor, read_clock
 from edge.domain.desired import Enforced
@@ -127,6 +129,27 @@ def test_time_never_goes_below_the_floor_and_the_floor_only_rises() -> None:
     assert (ahead.now, ahead.state) == (NOW + timedelta(days=1), ClockState.SYNCED)
     bare = read_clock(datetime(1970, 1, 1, tzinfo=UTC), Floor(), monotonic_s=0, is_synced=False)
     assert (bare.now, bare.state) == (BUILT_AT, ClockState.UNKNOWN)
+
+
+@pytest.mark.parametrize("journaled", [None, NOW])
+def test_a_site_without_a_clock_of_its_own_does_not_stand_still(journaled: datetime | None) -> None:
+    at_boot = datetime(1970, 1, 1, tzinfo=UTC)
+    floor = Floor(journaled, since_s=100)
+    early, late = (read_clock(at_boot, floor, monotonic_s=second, is_synced=False) for second in (100, 160))
+    assert early.now == (journaled or BUILT_AT)
+    assert late.now - early.now == timedelta(seconds=60), "what waits for a time comes to its end"
+    assert not late.is_known, "how long the machine was off is not known"
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_known"), [(timedelta(milliseconds=5), True), (timedelta(minutes=6), False)], ids=str
+)
+def test_after_a_restart_within_a_moment_the_time_is_told_too_unless_it_contradicts(
+    behind: timedelta, is_known: bool
+) -> None:
+    floor = Floor(NOW, since_s=100).told(NOW - behind, monotonic_s=100)
+    reading = read_clock(datetime(1970, 1, 1, tzinfo=UTC), floor, monotonic_s=100, is_synced=False)
+    assert (reading.now, reading.is_known) == (NOW, is_known)
 
 
 def test_pauses_grow_to_a_bound_and_honour_what_the_peer_asks() -> None:
