@@ -101,3 +101,9 @@ class StateStore(Protocol):
 
     def remember_enforced(self, digest: bytes) -> None:
         """Remember a state digest that is enforced in full."""
+
+    def revocation_epoch(self) -> int:
+        """Read the highest serial of a block that was ever in force; zero before the first."""
+
+    def reach_revocation_epoch(self, serial: int) -> None:
+        """Remember a serial that is in force, where it is higher than what is known."""

@@ -77,6 +77,8 @@ class Desk:
             with suppress(FleetError):  # what cannot be journaled is not claimed; the next report tries again
                 self._state.remember_enforced(held)
                 enforced = held
+        with suppress(FleetError):  # as above
+            self._state.reach_revocation_epoch(standing.enforced.rules.blocks.epoch)
         return Report(
             position=self._state.position(),
             held_digest=held,
@@ -87,7 +89,7 @@ class Desk:
             foreign_withdrawn=standing.foreign_withdrawn,
             registry_kind=self._registry.kind,
             registry_exclusive=self._registry.site.capabilities.sole_writer,
-            revocation_epoch=standing.enforced.rules.blocks.epoch,
+            revocation_epoch=self._state.revocation_epoch(),
         )
 
     def document(self, *, link: LinkStatus, identity: IdentityStatus, clock: Reading, pid: int) -> dict[str, Any]:

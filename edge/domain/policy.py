@@ -54,7 +54,7 @@ class Blocks:
     """SHA-256 of SubjectPublicKeyInfo, hexadecimal."""
     identities: tuple[SignerIdentity, ...] = ()
     epoch: int = 0
-    """The highest serial among them: what a satellite reports as its revocation epoch."""
+    """The highest serial among them, up to which the site's revocation epoch rises."""
     version: bytes = b""
     """Changes whenever a block comes, goes or changes."""
 

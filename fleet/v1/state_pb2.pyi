@@ -624,7 +624,9 @@ class StateReport(_message.Message):
     registry_exclusive: _builtins.bool
     """The registry vouches for all it serves (the satellite is its sole writer). False: only for what was published."""
     revocation_epoch: _builtins.int
-    """The highest serial among the blocks that are in force. Zero: none is."""
+    """The highest serial of a block that was ever in force at this site. It never falls, not even when that block is lifted.
+    Zero: none was.
+    """
     warned: _builtins.int
     """Artifacts that are served although a policy with mode WARN is not satisfied, or with an expired trust root."""
     @_builtins.property

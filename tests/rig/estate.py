@@ -232,10 +232,12 @@ class Estate:
         """Delete a policy."""
         self.change(pb.Change(delete=pb.Deletion(policy=policy)))
 
-    def block(self, site: Satellite, *digests: Digest, signers: Sequence[str] = ()) -> None:
-        """Block content or signers at a site."""
+    def block(self, site: Satellite, *digests: Digest, signers: Sequence[str] = ()) -> str:
+        """Block content or signers at a site: `→ the block's name`."""
+        name = f"b-{secrets.token_hex(6)}"
         spec = resource_pb2.BlockSpec(digests=digests, signers=signers, reason="a test")
-        self.change(pb.Change(block=pb.Block(name=f"b-{secrets.token_hex(6)}", spec=spec, scopes=[scope(site)])))
+        self.change(pb.Change(block=pb.Block(name=name, spec=spec, scopes=[scope(site)])))
+        return name
 
     def assign(self, site: Satellite, image: Image, *, platforms: Sequence[tuple[str, str]] = ()) -> str:
         """Make the image desired at a site, pinned to its digest: `→ the artifact's name`."""

@@ -117,6 +117,15 @@ class Holdings:
         """Remember a state digest that is enforced in full."""
         self._remember("enforced", digest.hex())
 
+    def revocation_epoch(self) -> int:
+        """Read the highest serial of a block that was ever in force; zero before the first."""
+        return int(self._fact("revocation_epoch") or 0)
+
+    def reach_revocation_epoch(self, serial: int) -> None:
+        """Remember a serial that is in force, where it is higher than what is known."""
+        if serial > self.revocation_epoch():
+            self._remember("revocation_epoch", str(serial))
+
     def clock_floor(self) -> datetime | None:
         """Read the latest time that an authenticated Ground Control told."""
         written = self._fact("clock_floor")

@@ -10,6 +10,7 @@ import pytest
 
 from edge.domain.verify.keys import key_id
 from fleet.policy import Mode, WhenExpired
+from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2
 from tests.rig import cosign
 from tests.rig.estate import TAG, V2, V3, Estate, Image, by_keys
@@ -80,7 +81,7 @@ def test_a_blocked_signer_reaches_the_site_in_seconds_and_the_epoch_says_so(esta
     site.await_published(estate.assign(site, image))
     before = estate.status(site).report.revocation_epoch
     begun = time.monotonic()
-    estate.block(site, signers=[key_id(key.pem)])
+    block = estate.block(site, signers=[key_id(key.pem)])
     site.await_that(lambda: not is_there(site, image), "it is not pullable")
     print(f"{site.registry}: withdrawn {time.monotonic() - begun:.2f} s after the block")
     site.await_refused(image.name, "SIGNER_BLOCKED")
@@ -88,6 +89,10 @@ def test_a_blocked_signer_reaches_the_site_in_seconds_and_the_epoch_says_so(esta
     site.await_that(lambda: bool(steps_of(estate, site, image)), "the steps are told")
     (step,) = steps_of(estate, site, image)
     assert (step.reason, step.signer) == ("SIGNER_BLOCKED", f"sha256:{key_id(key.pem)}")
+    reached = estate.status(site).report.revocation_epoch
+    estate.change(pb.Change(delete=pb.Deletion(block=block)))
+    site.await_published(image.name)
+    assert site.status()["state"]["revocation_epoch"] == reached, "it does not fall when a block is lifted"
 
 
 def steps_of(estate: Estate, site: Satellite, image: Image) -> list[state_pb2.VerdictStep]:

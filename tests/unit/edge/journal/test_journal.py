@@ -98,6 +98,18 @@ def test_an_unreadable_resource_keeps_its_last_good_reading_over_a_restart(path:
     again.close()
 
 
+def test_the_revocation_epoch_never_falls(path: Path) -> None:
+    journal, reached = Journal.open(path), []
+    for serial in (3, 7, 0, 5):  # all blocks are lifted, then another comes
+        journal.state.reach_revocation_epoch(serial)
+        reached.append(journal.state.revocation_epoch())
+    assert reached == [3, 7, 7, 7]
+    journal.close()
+    again = Journal.open(path)
+    assert again.state.revocation_epoch() == 7
+    again.close()
+
+
 def test_an_edition_goes_through_its_life(path: Path) -> None:
     journal = Journal.open(path)
     editions = journal.editions
