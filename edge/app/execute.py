@@ -143,7 +143,7 @@ class Executor:
                 dossier = self._editions.dossier(edition)
             except FleetError:
                 continue  # damaged: judged afresh
-            verdict = rejudge(dossier, enforced.rules, self._moment_of(edition)) if dossier else None
+            verdict = self._by_what_is_stored(edition, dossier, enforced) if dossier else None
             if isinstance(verdict, Refused) and verdict.reason in _FINAL:
                 refused[edition] = verdict
             elif isinstance(verdict, Admission) and verdict.evidence == (dossier.evidence if dossier else ()):
@@ -168,7 +168,7 @@ class Executor:
         dossier = self._editions.dossier(edition)
         if dossier is None:
             return self._judge(edition, enforced)
-        verdict = rejudge(dossier, enforced.rules, self._moment_of(edition))
+        verdict = self._by_what_is_stored(edition, dossier, enforced)
         if not isinstance(verdict, Refused) or verdict.reason in _FINAL:
             return verdict
         asking = self._asking.submit(self._judge, edition, enforced)
@@ -176,6 +176,10 @@ class Executor:
             return asking.result(timeout=SOURCE_S)
         except (FleetError, TimeoutError):
             return verdict  # the source cannot help now: the rules decide on what there is
+
+    def _by_what_is_stored(self, edition: Edition, dossier: Dossier, enforced: Enforced) -> Admission | Refused:
+        warned = self._editions.site().warned.get(edition, ())
+        return rejudge(dossier, enforced.rules, self._moment_of(edition), warned=warned)
 
     def _upstream(self, edition: Edition, enforced: Enforced) -> Upstream:
         source = enforced.sources.get(edition.source)
@@ -224,7 +228,7 @@ class Executor:
         if enforced.are_held:
             text = "a policy, trust root or block is newer than this satellite can read: upgrade the satellite"
             raise FleetError(Kind.PRECONDITION, "AGENT_TOO_OLD", text)
-        verdict = rejudge(admission, enforced.rules, self._moment_of(edition))
+        verdict = self._by_what_is_stored(edition, admission, enforced)
         if isinstance(verdict, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed while layers came")
         self._admit(edition, verdict, enforced)

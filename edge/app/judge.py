@@ -12,7 +12,7 @@ from functools import partial
 from edge.app.closure import gather_closure
 from edge.app.evidence import EvidenceFetcher, fetch_manifest
 from edge.app.ports import Upstream
-from edge.domain.admission import Admission, Dossier, Evidence, Refused
+from edge.domain.admission import Admission, Dossier, Evidence, Refused, Warned
 from edge.domain.content import Platform
 from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Rules
@@ -111,10 +111,13 @@ def _asks_for_attestations(spec: PolicySpec) -> bool:
     return any(by.attestations and SignatureFormat.COSIGN_SIMPLE_SIGNING in by.formats for by in spec.authorities)
 
 
-def rejudge(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admission | Refused:
+def rejudge(
+    dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN, *, warned: Iterable[Warned] = ()
+) -> Admission | Refused:
     """Judge again by the rules in force now, without the network; an `Admission` is a dossier too.
 
     Only evidence that counted when it was gathered is held. A refusal for want of evidence under *new* policies
-    therefore says that the artifact must be judged afresh, not that the source has no such signature.
+    therefore says that the artifact must be judged afresh, not that the source has no such signature; and a policy
+    that warned of a signature before (`warned`) goes on to say what was wrong with it.
     """
-    return decide(dossier, rules, moment)
+    return decide(dossier, rules, moment, warned=warned)

@@ -44,3 +44,11 @@ TEXTS = {
 """The public text of each reason."""
 FURTHEST = tuple(TEXTS)
 """Of several failures the one that came furthest is told: it is the one to mend."""
+_OF_RULES = frozenset(
+    {
+        *("VERIFIER_UNSUPPORTED", "KEY_UNUSABLE", "TRUST_ROOT_MISSING", "TRUST_ROOT_MALFORMED"),
+        *("TRUST_EXPIRED", "CLOCK_UNKNOWN"),
+    }
+)
+OF_SIGNATURES = frozenset(FURTHEST[FURTHEST.index("UNSIGNED") + 1 :]) - _OF_RULES
+"""What can be wrong with a signature that is there; the rest is of rules and of time, and passes with them."""

@@ -18,7 +18,7 @@ from edge.domain.content import RawManifest
 from edge.domain.moment import UNKNOWN, Moment
 from edge.domain.policy import Policy, Rules
 from edge.domain.verify.evidence import MAX_OBJECTS, Read, is_past_limits, read_evidence
-from edge.domain.verify.reasons import FURTHEST, TEXTS
+from edge.domain.verify.reasons import FURTHEST, OF_SIGNATURES, TEXTS
 from edge.domain.verify.weighing import Subject, is_empty, weigh_policy
 from fleet.policy import Mode
 from fleet.reference import Digest
@@ -99,8 +99,23 @@ def _parts(dossier: Dossier) -> Iterator[Digest]:
     yield from (blob.digest for blob in dossier.blobs)
 
 
-def decide(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admission | Refused:
-    """Judge a whole dossier: the one way to an `Admission`."""
+def _recalled(warnings: Iterable[Warned], before: Iterable[Warned]) -> tuple[Warned, ...]:
+    """Keep what was found of a signature that was there and is not stored, for it did not count."""
+    known = {one.policy: one for one in before if one.reason in OF_SIGNATURES}
+    return tuple(known.get(one.policy, one) if one.reason == "UNSIGNED" else one for one in warnings)
+
+
+def decide(
+    dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN, *, warned: Iterable[Warned] = ()
+) -> Admission | Refused:
+    """Judge a whole dossier: the one way to an `Admission`.
+
+    Args:
+        dossier: what was fetched, or of that what was stored.
+        rules: what is in force.
+        moment: the present time, as the site knows it.
+        warned: what the verdict before warned of, where evidence is what was stored by it.
+    """
     subject = Subject(dossier.source, dossier.repository, dossier.root.digest)
     if not rules.unreadable and not rules.blocks.digests.isdisjoint(_parts(dossier)):
         return _refused("BLOCKED")
@@ -112,6 +127,6 @@ def decide(dossier: Dossier, rules: Rules, moment: Moment = UNKNOWN) -> Admissio
         policy_version=rules.policy_version,
         trust_version=rules.trust_version_at(moment),
         block_version=rules.block_version,
-        warnings=passed.warnings,
+        warnings=_recalled(passed.warnings, warned),
         considered=passed.considered,
     )

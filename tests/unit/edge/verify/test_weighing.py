@@ -145,6 +145,32 @@ def test_a_policy_that_warns_lets_pass_and_says_why(image: Repository, root: Dig
     assert verdict.evidence == (), "what did not verify does not come along"
 
 
+def test_what_was_wrong_with_a_signature_is_said_again_where_only_what_counted_is_stored(
+    image: Repository, root: Digest, signer: Signer
+) -> None:
+    sign_v3(image, root, Signer())
+    warns = policy(signer.pem, mode=Mode.WARN)
+    stored = judged(image, warns)
+    assert isinstance(stored, Admission)
+    again = rejudge(stored, Rules((warns,)), warned=stored.warnings)
+    assert isinstance(again, Admission)
+    assert again.warnings == stored.warnings
+    other = replace(warns, name="another", version=b"another")
+    of_another = rejudge(stored, Rules((other,)), warned=stored.warnings)
+    assert isinstance(of_another, Admission)
+    assert [one.reason for one in of_another.warnings] == ["UNSIGNED"], "it never said anything of a signature"
+
+
+def test_an_expiry_that_has_passed_is_not_said_again(image: Repository, signer: Signer) -> None:
+    warns = replace(policy(signer.pem, mode=Mode.WARN), expires_at=PAST)
+    stored = at(image, warns)
+    assert isinstance(stored, Admission)
+    assert [one.reason for one in stored.warnings] == ["TRUST_EXPIRED"]
+    renewed = rejudge(stored, Rules((replace(warns, expires_at=FUTURE),)), Moment(NOW), warned=stored.warnings)
+    assert isinstance(renewed, Admission)
+    assert [one.reason for one in renewed.warnings] == ["UNSIGNED"]
+
+
 def test_one_that_enforces_is_not_softened_by_one_that_warns(image: Repository, root: Digest, signer: Signer) -> None:
     sign_v3(image, root, Signer())
     assert reason(judged(image, policy(signer.pem, mode=Mode.WARN), policy(signer.pem))) == "SIGNATURE_INVALID"
