@@ -1075,7 +1075,9 @@ class TrustRootSpec(_message.Message):
 
     @_builtins.property
     def timestamp_authority_pem(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """PEM certificates of timestamp authorities, for notation's trust store of type `tsa`."""
+        """PEM certificates of timestamp authorities beside those of trusted_root_json (roots, and what leads there): for timestamps
+        that a policy asks for as log evidence, and for notation's trust store of type `tsa`.
+        """
 
     @_builtins.property
     def revocation_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:

@@ -6,6 +6,7 @@ Source: sigstore's client specification, section "Verification"; RFC 5280, secti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -41,7 +42,7 @@ def vouch_keyless(claim: Claim, by: Keyless, asked: LogEvidence, trust: TrustRoo
     if signer is None:
         return "SIGNATURE_INVALID"
     # 1. When it was signed.
-    root = read_trusted_root(trust.trusted_root_json)
+    root = _trusted(trust)
     proofs = find_proofs(claim, public_key_of(claim.certificates[0]), root)
     if reason := proofs.lack(asked) or ("" if proofs.times else "TIME_UNPROVEN"):
         return reason
@@ -82,9 +83,17 @@ def vouch_chain(
 
 def proofs_of(claim: Claim, key: bytes, asked: LogEvidence, trust: TrustRootSpec | None) -> Proofs:
     """Check the proofs of a signature where any are asked for."""
-    if asked == LogEvidence() or trust is None or not trust.trusted_root_json:
+    if asked == LogEvidence() or trust is None:
         return NONE
-    return find_proofs(claim, key, read_trusted_root(trust.trusted_root_json))
+    return find_proofs(claim, key, _trusted(trust))
+
+
+def _trusted(trust: TrustRootSpec) -> TrustedRoot:
+    """Read what proofs are verified by; a timestamp authority that is in both counts once, as the trusted root says."""
+    root = read_trusted_root(trust.trusted_root_json) if trust.trusted_root_json else TrustedRoot((), (), (), ())
+    known = {certificate for one in root.timestamp_authorities for certificate in one.certificates}
+    listed = anchors_of(trust.timestamp_authority_pem, (), ()).roots
+    return replace(root, timestamp_certificates=tuple(one for one in listed if one not in known))
 
 
 def check_trust_root(spec: TrustRootSpec) -> None:
@@ -96,6 +105,7 @@ def check_trust_root(spec: TrustRootSpec) -> None:
     if spec.trusted_root_json:
         read_trusted_root(spec.trusted_root_json)
     anchors_of(spec.ca_pem, spec.revocation_lists, ())
+    anchors_of(spec.timestamp_authority_pem, (), ())
 
 
 def _signer(claim: Claim) -> x509.Certificate | None:

@@ -13,9 +13,18 @@ import pytest
 
 from edge.domain.admission import Admission
 from edge.domain.verify.bundle import BUNDLE_TYPE
-from fleet.policy import LogEvidence, RequiredAttestation, SignatureFormat, TrustRootSpec
+from fleet.policy import (
+    Authority,
+    CertificateChain,
+    LogEvidence,
+    RequiredAttestation,
+    SignatureFormat,
+    TextMatch,
+    TrustRootSpec,
+)
 from fleet.reference import Digest
 from tests.rig import cosign
+from tests.rig.certificates import loopback_certificate
 from tests.rig.images import add_referrer, make_image
 from tests.rig.judging import key_authority, policy_of
 from tests.rig.sigstore import Sigstore
@@ -136,6 +145,31 @@ def test_cosign_2_s_format_counts_where_the_policy_says_so(
     assert reason(source.judged("keyless/old", digest, new, trust=trust)) == "FORMAT_NOT_ALLOWED"
     logged = policy_of(keyless(private.issuer.url, formats=(V2,)))
     assert reason(source.judged("keyless/old", digest, logged, trust=trust)) == "LOG_ENTRY_MISSING"
+
+
+# Certificates of one's own authority -------------------------------------------------------------------
+
+
+def test_a_timestamp_of_a_listed_authority_says_when_a_certificate_of_one_s_own_was_used(
+    source: Source, signed: Digest, private: Sigstore, trust: TrustRootSpec, tmp_path: Path
+) -> None:
+    ca, stamps = ((private.directory / name).read_text() for name in ("fulcio.pem", "tsa.pem"))
+    by = Authority(
+        "own", CertificateChain((TextMatch(DEVELOPER),)), (V3,), ROOT, log_evidence=LogEvidence(timestamps=1)
+    )
+    stranger = loopback_certificate(tmp_path).authority.read_text()
+    own = TrustRootSpec(ca_pem=(ca,), timestamp_authority_pem=(stamps,))
+
+    def judged(trust: TrustRootSpec, by: Authority = by) -> str:
+        return reason(source.judged("keyless/signed", signed, policy_of(by), trust=trust))  # the time is unknown there
+
+    assert not judged(own)
+    assert judged(replace(own, timestamp_authority_pem=())) == "TIMESTAMP_MISSING"
+    assert judged(replace(own, timestamp_authority_pem=(stranger,))) == "TIMESTAMP_MISSING"
+    both = replace(own, trusted_root_json=trust.trusted_root_json)
+    assert not judged(both)
+    two = replace(by, log_evidence=LogEvidence(timestamps=2))
+    assert judged(both, two) == "TIMESTAMP_MISSING", "who is listed twice counts once"
 
 
 # Keys, with a log and without ---------------------------------------------------------------------------

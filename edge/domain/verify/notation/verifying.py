@@ -10,21 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.domain.moment import Moment
 from edge.domain.verify.by_certificate import anchors_of, revocation_lists
-from edge.domain.verify.chains import Anchors, Path, find_path, load_certificate, load_certificates, public_key_of
+from edge.domain.verify.chains import Anchors, Path, find_path, load_certificate, public_key_of
 from edge.domain.verify.claims import Claim, Vouch, Vouched
 from edge.domain.verify.der import element, with_sorted_certificates
 from edge.domain.verify.keys import key_id
 from edge.domain.verify.notation.cose import read_cose
 from edge.domain.verify.notation.envelope import SIGNING_AUTHORITY, Envelope
 from edge.domain.verify.notation.jws import read_jws
+from edge.domain.verify.sigstore.timestamps import timestamp_below
 from fleet.policy import Notation, NotationLevel, SignatureFormat, TrustRootSpec
 
 _LEVELS = {
@@ -169,26 +169,9 @@ def _is_part(text: str, subject: set[tuple[str, str]]) -> bool:
 
 def timestamped(token: bytes, signature: bytes, authorities: Sequence[str]) -> datetime | None:
     """Say when a timestamp authority saw a signature; None where none that is trusted did."""
-    from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response  # noqa: PLC0415 - 2 MB
-
     try:
-        response = decode_timestamp_response(element(0x30, _GRANTED + with_sorted_certificates(token)))
-        said = response.tst_info.gen_time
-        embedded = [load_certificate(one) for one in response.signed_data.certificates]
+        response = element(0x30, _GRANTED + with_sorted_certificates(token))
     except ValueError:
         return None
-    moment = said if said.tzinfo else said.replace(tzinfo=UTC)
-    listed = [load_certificate(der) for pem in authorities for der in load_certificates(pem.encode())]
-    roots = [one for one in listed if one.issuer == one.subject]
-    for stamper in embedded if roots else ():
-        rest = [one for one in (*embedded, *listed) if one != stamper and one not in roots]
-        path = find_path(stamper, Anchors(roots, rest), moment, ExtendedKeyUsageOID.TIME_STAMPING)
-        if isinstance(path, str):
-            continue
-        builder = VerifierBuilder(tsa_certificate=stamper, intermediates=rest, roots=roots)
-        try:
-            builder.build().verify_message(response, signature)
-        except (VerificationError, ValueError):
-            continue
-        return moment
-    return None
+    found = timestamp_below(response, signature, anchors_of(tuple(authorities), (), ()).roots)
+    return found[1] if found else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cryptography import x509
+
 from edge.domain.verify.claims import Claim
 from edge.domain.verify.sigstore.entries import is_about, is_logged, promised_time
-from edge.domain.verify.sigstore.timestamps import timestamp
+from edge.domain.verify.sigstore.timestamps import timestamp, timestamp_below
 from edge.domain.verify.sigstore.trusted_root import TrustedRoot
 from fleet.policy import LogEvidence
 
@@ -47,11 +49,14 @@ def find_proofs(claim: Claim, signer: bytes, root: TrustedRoot) -> Proofs:
         time = promised_time(entry)
         if time is None or log.valid.holds([time]):
             logged[log.key_id] = logged.get(log.key_id) or time
-    stamped = dict(
+    stamped: dict[int | x509.Certificate, datetime] = dict(
         found
         for response in claim.timestamps[:MOST]
         for signature in claim.signatures[:1]
-        if (found := timestamp(response, signature, root.timestamp_authorities))
+        if (
+            found := timestamp(response, signature, root.timestamp_authorities)
+            or timestamp_below(response, signature, root.timestamp_certificates)
+        )
     )
     promised = [time for time in logged.values() if time]
     # A log that says no time was written to at those times that others prove.

@@ -73,6 +73,8 @@ class TrustedRoot:
     logs: tuple[Log, ...]
     certificate_logs: tuple[Log, ...]
     timestamp_authorities: tuple[Authority, ...]
+    timestamp_certificates: tuple[x509.Certificate, ...] = ()
+    """Of further timestamp authorities, which are listed beside it."""
 
 
 @lru_cache(maxsize=16)
