@@ -102,7 +102,7 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
                 span.note(goodbye=why_of(pump.stream.ended))
     finally:
         parts.board.remove(pump.stream)
-        parts.turnstile.left(key.satellite)
+        parts.turnstile.arrived(key.satellite)
         parts.meter.ended(pump.stream.ended)
         # Shielded, so that a cut stream is known to be closed before its lease runs out.
         await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))

@@ -2,7 +2,7 @@
 
 Behind one address there may be a thousand of them, so no address is limited: an identity is. One that calls without
 end is told to wait before it costs more than its handshake. And where more arrive than can be answered in time, those
-beyond are told when their turn will have come, while the others get through: all of them tried at once would time
+beyond are told when their turn will have come, while the others get through: if all were tried at once they would time
 out, and try again.
 """
 
@@ -20,15 +20,15 @@ CALLS_PER_S = 1.0
 """Calls that one satellite may make for long: one whose link flaps makes fewer."""
 REMEMBERED = 50_000
 """Satellites whose calls are counted; whoever called longest ago is forgotten."""
-PATIENCE_S = 10.0
+PATIENCE_S = 18.0
 """How long who is let in may wait for its first answer: satellites give up after 20 s."""
-FIRST_GUESS_S = 0.006
-"""What an arrival takes, until some were seen."""
-CROWD = 20
-"""So many that the time from one to the next says how fast we are, and not how fast they come."""
+ARRIVAL_S = 0.006
+"""What an arrival takes of a core, from its handshake to its first answer.
+
+It is not measured on the way: in a crowd all handshakes come first, and answers seem slow until they come at once.
+"""
 FORGOTTEN_S = 30.0
 """Who was let in and has not got an answer by then has gone elsewhere."""
-_WEIGHT = 0.02
 
 
 class Turnstile:
@@ -42,8 +42,6 @@ class Turnstile:
         self._clock = clock
         self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._arriving: OrderedDict[str, float] = OrderedDict()
-        self._pace_s = FIRST_GUESS_S
-        self._last: float | None = None
 
     def __len__(self) -> int:
         return len(self._arriving)
@@ -76,21 +74,12 @@ class Turnstile:
         self._arriving.pop(satellite, None)
         while self._arriving and next(iter(self._arriving.values())) < now - FORGOTTEN_S:
             self._arriving.popitem(last=False)
-        wait_s = len(self._arriving) * self._pace_s
+        wait_s = len(self._arriving) * ARRIVAL_S
         if wait_s > PATIENCE_S:
             text = "more satellites arrive than can be answered at once"
             raise FleetError(Kind.EXHAUSTED, "BUSY", text, retry_after=timedelta(seconds=wait_s))
         self._arriving[satellite] = now
 
     def arrived(self, satellite: str) -> None:
-        """Take note that one of those got its first answer."""
-        if self._arriving.pop(satellite, None) is None:
-            return
-        now = self._clock()
-        if self._last is not None and len(self._arriving) >= CROWD:
-            self._pace_s += (now - self._last - self._pace_s) * _WEIGHT
-        self._last = now
-
-    def left(self, satellite: str) -> None:
-        """Take note that one is gone, answered or not."""
+        """Take note that one of those has its first answer, or is gone without."""
         self._arriving.pop(satellite, None)
