@@ -39,7 +39,7 @@ def _peer(figure: Figure) -> str:
 
 def _verdict(figures: Sequence[Figure]) -> str:
     """Say whether all is as expected; empty where nothing is."""
-    if missed := [figure.peer or "missed" for figure in figures if figure.met is False]:
+    if missed := ["missed" if figure.most is not None else figure.peer for figure in figures if figure.met is False]:
         return "missed" if missed == ["missed"] else f"missed: {', '.join(missed)}"
     return "met" if any(figure.met for figure in figures) else ""
 

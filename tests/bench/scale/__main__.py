@@ -18,8 +18,9 @@ from rich.console import Console
 from controlplane.satctl.simulate.run import Simulation
 from tests.bench import machine, report
 from tests.bench.figures import Figure
-from tests.bench.scale import registered, rows
-from tests.bench.scale.estate import Estate, Scale, running_estate
+from tests.bench.scale import registered, rows, transport
+from tests.bench.scale.estate import Estate, running_estate
+from tests.bench.scale.served import Scale, beside
 
 JSON_FILE = report.ROOT / "build" / "bench-scale.json"
 
@@ -31,7 +32,10 @@ async def fleet(scale: Scale, talk: Console) -> list[Figure]:
             await rows.prepare(estate)
             simulated = estate.simulation(scale)
             async with simulated.running():
-                return await _rows(estate, simulated, scale)
+                ours = await _rows(estate, simulated, scale)
+            talk.print(transport.PEER)
+            theirs = _told(estate, await transport.measure(estate, Path(directory), scale))
+            return beside(ours, theirs, transport.PEER)
 
 
 async def _rows(estate: Estate, simulated: Simulation, scale: Scale) -> list[Figure]:

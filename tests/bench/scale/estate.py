@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,44 +18,13 @@ from controlplane.satctl.simulate.plan import Plan
 from controlplane.satctl.simulate.run import Simulation, processes_for
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
+from tests.bench.scale.served import Cost, Scale, cost_of, used_s
 from tests.rig.ground_control import GroundControl
 from tests.rig.postgres import running_postgres
 from tests.rig.satctl import Satctl
 from tests.rig.simulation import simulated
 
 GROUP, FEW = "all", "few"
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How large it is to be."""
-
-    satellites: int
-    workers: int
-    ramp_per_s: float
-    heartbeat_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What processes have used so far, and hold now."""
-
-    at: float
-    workers_s: float
-    database_s: float
-    rss_bytes: int
-    writes: int
-    """Transactions that wrote, of the whole database server."""
-
-    def since(self, before: Cost) -> Cost:
-        """Say what was used between two moments."""
-        return Cost(
-            self.at - before.at,
-            self.workers_s - before.workers_s,
-            self.database_s - before.database_s,
-            self.rss_bytes - before.rss_bytes,
-            self.writes - before.writes,
-        )
 
 
 @dataclass
@@ -75,13 +43,8 @@ class Estate:
         workers = [
             psutil.Process(pid) for name, pid in self.control.facts["processes"].items() if name.startswith("worker")
         ]
-        return Cost(
-            time.monotonic(),
-            sum(_used_s(one) for one in workers),
-            sum(_used_s(one) for one in _servers(self.database)),
-            sum(one.memory_info().rss for one in workers),
-            _writes(self.database),
-        )
+        database_s = sum(map(used_s, _servers(self.database)))
+        return cost_of(workers, database_s=database_s, writes=_writes(self.database))
 
     async def apply(self, *changes: pb.Change) -> str:
         """Make changes in one revision: `→ epoch.revision`."""
@@ -93,14 +56,6 @@ class Estate:
         count = processes_for(scale.satellites, 0)
         plan = Plan(heartbeat_s=scale.heartbeat_s, ramp_per_s=scale.ramp_per_s / count)
         return simulated(self.client, self.options, scale.satellites, groups=(GROUP,), plan=plan)
-
-
-def _used_s(process: psutil.Process) -> float:
-    try:
-        used = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0  # a connection that has ended: its parent has taken over what it used
-    return float(used.user + used.system + used.children_user + used.children_system)
 
 
 def _servers(database: str) -> list[psutil.Process]:

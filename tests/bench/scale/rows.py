@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from controlplane.satctl.simulate.plan import name_of
@@ -15,7 +15,8 @@ from controlplane.satctl.simulate.run import Simulation
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.bench.figures import Figure, Measured, median_of, p99_of
-from tests.bench.scale.estate import FEW, GROUP, Cost, Estate, Scale, artifacts
+from tests.bench.scale.estate import FEW, GROUP, Estate, artifacts
+from tests.bench.scale.served import Cost, Scale, Served
 from tests.rig.simulation import until
 
 PATIENCE_S = 600.0
@@ -27,6 +28,9 @@ IDLE_S = 30.0
 SILENT_S = 10.0
 SETTLE_S = 3.0
 """After which what a change began is over: reports are spread over half a second, and told each second."""
+
+Push = Callable[[], Awaitable[str]]
+"""Makes one change: `→ epoch.revision`."""
 
 
 def _one(value: float) -> Measured:
@@ -48,7 +52,7 @@ def _few_artifact(salt: int) -> list[pb.Change]:
     return [pb.Change(artifact=pb.Artifact(spec=spec))]
 
 
-async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Cost) -> list[Figure]:
+async def connecting(served: Served, fleet: Simulation, scale: Scale, before: Cost) -> list[Figure]:
     """Wait until all hold what they should."""
     await until(
         lambda: fleet.whole.sum("gauges")["converged"] == scale.satellites,
@@ -57,7 +61,7 @@ async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Co
     )
     took_s = time.monotonic() - fleet.began
     await asyncio.sleep(SETTLE_S)
-    used, count = estate.cost().since(before), scale.satellites
+    used, count = served.cost().since(before), scale.satellites
     handshakes = [1000 * seconds for seconds in fleet.whole.times["handshake"]]
     return [
         Figure("connect/all-converged", "s", _one(took_s)),
@@ -69,15 +73,16 @@ async def connecting(estate: Estate, fleet: Simulation, scale: Scale, before: Co
     ]
 
 
-async def _idle(estate: Estate, seconds: float) -> Cost:
-    before = estate.cost()
+async def idle(served: Served, seconds: float) -> Cost:
+    """Do nothing for a while: `→ what that costs`."""
+    before = served.cost()
     await asyncio.sleep(seconds)
-    return estate.cost().since(before)
+    return served.cost().since(before)
 
 
 async def beating(estate: Estate, scale: Scale) -> list[Figure]:
     """Let it be: heartbeats and keepalive are all that happens."""
-    used, share = await _idle(estate, IDLE_S), 10_000 / scale.satellites
+    used, share = await idle(estate, IDLE_S), 10_000 / scale.satellites
     each = used.workers_s * scale.heartbeat_s / used.at / scale.satellites
     return [
         Figure("heartbeats/worker-core", "%", _one(100 * used.workers_s / used.at)),
@@ -92,26 +97,26 @@ async def silent(estate: Estate, fleet: Simulation, scale: Scale) -> Cost:
     """End the heartbeats, whose cost would drown that of a change: `→ what the same time costs without them`."""
     await fleet.pace(0.0)
     await asyncio.sleep(1.1 * scale.heartbeat_s)
-    return await _idle(estate, SILENT_S)
+    return await idle(estate, SILENT_S)
 
 
 async def changing(
-    estate: Estate, fleet: Simulation, idle: Cost, *, name: str, count: int, make: Sequence[list[pb.Change]]
+    served: Served, fleet: Simulation, unchanged: Cost, *, name: str, count: int, pushes: Sequence[Push]
 ) -> list[Figure]:
-    """Make changes that concern `count` satellites, one after the other."""
+    """Make changes that concern `count` satellites, one after the other; `unchanged` is the cost of doing nothing."""
     p50s, p99s, cpus, database, load = [], [], [], [], []
-    for changes in make:
-        loaded, before, sent = _used_s(fleet), estate.cost(), time.time()
-        position = await estate.apply(*changes)
+    for push in pushes:
+        loaded, before, sent = _used_s(fleet), served.cost(), time.time()
+        position = await push()
         await until(partial(_is_received, fleet, position, count), f"{name}: not all have it", within_s=PATIENCE_S)
         await asyncio.sleep(SETTLE_S)
-        used = estate.cost().since(before)
+        used = served.cost().since(before)
         delays = sorted(1000 * (moment - sent) for moment in fleet.whole.received[position])
         p50s.append(delays[len(delays) // 2])
         p99s.append(p99_of(delays).value)
-        cpus.append(1e6 * (used.workers_s - idle.workers_s / idle.at * used.at) / count)
+        cpus.append(1e6 * (used.workers_s - unchanged.workers_s / unchanged.at * used.at) / count)
         load.append(1e6 * (_used_s(fleet) - loaded) / count)
-        database.append(1e6 * (used.database_s - idle.database_s / idle.at * used.at) / count)
+        database.append(1e6 * (used.database_s - unchanged.database_s / unchanged.at * used.at) / count)
     return [
         Figure(f"{name}/received-p50", "ms", median_of(p50s)),
         Figure(f"{name}/received-p99", "ms", median_of(p99s), most=500.0 if count > FEW_MEMBERS else 10.0),
@@ -125,19 +130,19 @@ def _is_received(fleet: Simulation, position: str, count: int) -> bool:
     return len(fleet.whole.received.get(position, ())) >= count
 
 
-async def to_all(estate: Estate, fleet: Simulation, idle: Cost, scale: Scale) -> list[Figure]:
+async def to_all(estate: Estate, fleet: Simulation, unchanged: Cost, scale: Scale) -> list[Figure]:
     """Change 1 KiB of what all hold."""
-    make = [artifacts(6, salt) for salt in range(2, 2 + CHANGES)]
-    return await changing(estate, fleet, idle, name="change-to-all", count=scale.satellites, make=make)
+    pushes = [partial(estate.apply, *artifacts(6, salt)) for salt in range(2, 2 + CHANGES)]
+    return await changing(estate, fleet, unchanged, name="change-to-all", count=scale.satellites, pushes=pushes)
 
 
-async def to_few(estate: Estate, fleet: Simulation, idle: Cost) -> list[Figure]:
+async def to_few(estate: Estate, fleet: Simulation, unchanged: Cost) -> list[Figure]:
     """Change what ten hold."""
     members = [pb.Membership(satellite=name_of(number + 1), group=FEW) for number in range(FEW_MEMBERS)]
     joined = await estate.apply(*(pb.Change(membership=one) for one in members))
     await until(partial(_is_received, fleet, joined, FEW_MEMBERS), "not all have joined the group")
-    make = [_few_artifact(salt) for salt in range(2, 2 + CHANGES)]
-    return await changing(estate, fleet, idle, name="change-to-ten", count=FEW_MEMBERS, make=make)
+    pushes = [partial(estate.apply, *_few_artifact(salt)) for salt in range(2, 2 + CHANGES)]
+    return await changing(estate, fleet, unchanged, name="change-to-ten", count=FEW_MEMBERS, pushes=pushes)
 
 
 async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figure]:
