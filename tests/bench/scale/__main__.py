@@ -18,7 +18,7 @@ from rich.console import Console
 from controlplane.satctl.simulate.run import Simulation
 from tests.bench import machine, report
 from tests.bench.figures import Figure
-from tests.bench.scale import registered, rows, transport
+from tests.bench.scale import polling, registered, rows, transport
 from tests.bench.scale.estate import Estate, running_estate
 from tests.bench.scale.served import Scale, beside
 
@@ -35,14 +35,16 @@ async def fleet(scale: Scale, talk: Console) -> list[Figure]:
                 ours = await _rows(estate, simulated, scale)
             talk.print(transport.PEER)
             theirs = _told(estate, await transport.measure(estate, Path(directory), scale))
-            return beside(ours, theirs, transport.PEER)
+        talk.print(polling.PEER)
+        polled = _told(estate, await polling.measure(Path(directory), talk))
+        return beside(beside(ours, theirs, transport.PEER), polled, polling.PEER)
 
 
 async def _rows(estate: Estate, simulated: Simulation, scale: Scale) -> list[Figure]:
     before = estate.cost()
     await simulated.begin()
     figures = _told(estate, await rows.connecting(estate, simulated, scale, before))
-    figures += _told(estate, await rows.beating(estate, scale))
+    figures += _told(estate, await rows.beating(estate, simulated, scale))
     idle = await rows.silent(estate, simulated, scale)
     figures += _told(estate, await rows.to_all(estate, simulated, idle, scale))
     figures += _told(estate, await rows.to_few(estate, simulated, idle))

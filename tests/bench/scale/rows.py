@@ -14,9 +14,9 @@ from controlplane.satctl.simulate.plan import name_of
 from controlplane.satctl.simulate.run import Simulation
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
-from tests.bench.figures import Figure, Measured, median_of, p99_of
+from tests.bench.figures import Figure, median_of, p99_of
 from tests.bench.scale.estate import FEW, GROUP, Estate, artifacts
-from tests.bench.scale.served import Cost, Scale, Served
+from tests.bench.scale.served import AT, Cost, Scale, Served, hour, once
 from tests.rig.simulation import until
 
 PATIENCE_S = 600.0
@@ -31,10 +31,6 @@ SETTLE_S = 3.0
 
 Push = Callable[[], Awaitable[str]]
 """Makes one change: `→ epoch.revision`."""
-
-
-def _one(value: float) -> Measured:
-    return Measured(value, value, value)
 
 
 async def prepare(estate: Estate) -> None:
@@ -64,12 +60,12 @@ async def connecting(served: Served, fleet: Simulation, scale: Scale, before: Co
     used, count = served.cost().since(before), scale.satellites
     handshakes = [1000 * seconds for seconds in fleet.whole.times["handshake"]]
     return [
-        Figure("connect/all-converged", "s", _one(took_s)),
+        Figure("connect/all-converged", "s", once(took_s)),
         Figure("connect/handshake-p50", "ms", median_of(handshakes)),
         Figure("connect/handshake-p99", "ms", p99_of(handshakes)),
-        Figure("connect/worker-cpu-each", "ms", _one(1000 * used.workers_s / count)),
-        Figure("connect/database-cpu-each", "ms", _one(1000 * used.database_s / count)),
-        Figure("streams/rss-each", "KiB", _one(used.rss_bytes / KIB / count), most=100.0),
+        Figure("connect/worker-cpu-each", "ms", once(1000 * used.workers_s / count)),
+        Figure("connect/database-cpu-each", "ms", once(1000 * used.database_s / count)),
+        Figure("streams/rss-each", "KiB", once(used.rss_bytes / KIB / count), most=100.0),
     ]
 
 
@@ -80,16 +76,25 @@ async def idle(served: Served, seconds: float) -> Cost:
     return served.cost().since(before)
 
 
-async def beating(estate: Estate, scale: Scale) -> list[Figure]:
+async def beating(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figure]:
     """Let it be: heartbeats and keepalive are all that happens."""
-    used, share = await idle(estate, IDLE_S), 10_000 / scale.satellites
+    before = fleet.whole.sum("counts")
+    used, share = await idle(estate, IDLE_S), AT / scale.satellites
+    counts = fleet.whole.sum("counts") - before
     each = used.workers_s * scale.heartbeat_s / used.at / scale.satellites
     return [
-        Figure("heartbeats/worker-core", "%", _one(100 * used.workers_s / used.at)),
-        Figure("heartbeats/worker-core-at-10000", "%", _one(100 * used.workers_s / used.at * share), most=10.0),
-        Figure("heartbeats/worker-cpu-each", "ms", _one(1000 * each)),
-        Figure("heartbeats/database-core", "%", _one(100 * used.database_s / used.at)),
-        Figure("heartbeats/database-writes", "/s", _one(used.writes / used.at), most=20.0),
+        Figure("heartbeats/worker-core", "%", once(100 * used.workers_s / used.at)),
+        Figure("heartbeats/worker-core-at-10000", "%", once(100 * used.workers_s / used.at * share), most=10.0),
+        Figure("heartbeats/worker-cpu-each", "ms", once(1000 * each)),
+        Figure("heartbeats/database-core", "%", once(100 * used.database_s / used.at)),
+        Figure("heartbeats/database-writes", "/s", once(used.writes / used.at), most=20.0),
+        *hour(
+            counts["heartbeats"],
+            counts["bytes_received"] + counts["bytes_sent"],
+            used.workers_s + used.database_s,
+            of=scale.satellites,
+            measured_s=used.at,
+        ),
     ]
 
 
@@ -158,11 +163,11 @@ async def cutting(estate: Estate, fleet: Simulation, scale: Scale) -> list[Figur
     return [
         Figure("all-cut/back-p50", "s", median_of(back)),
         Figure("all-cut/back-p99", "s", p99_of(back), most=20.0),
-        Figure("all-cut/snapshots-sent", "", _one(after["snapshots"] - counts["snapshots"]), most=0.0),
-        Figure("all-cut/updates-sent", "", _one(after["updates"] - counts["updates"]), most=0.0),
-        Figure("all-cut/worker-cpu-each", "ms", _one(1000 * used.workers_s / scale.satellites)),
-        Figure("all-cut/database-cpu-each", "ms", _one(1000 * used.database_s / scale.satellites)),
-        Figure("all-cut/simulation-cpu-each", "ms", _one(1000 * (_used_s(fleet) - loaded) / scale.satellites)),
+        Figure("all-cut/snapshots-sent", "", once(after["snapshots"] - counts["snapshots"]), most=0.0),
+        Figure("all-cut/updates-sent", "", once(after["updates"] - counts["updates"]), most=0.0),
+        Figure("all-cut/worker-cpu-each", "ms", once(1000 * used.workers_s / scale.satellites)),
+        Figure("all-cut/database-cpu-each", "ms", once(1000 * used.database_s / scale.satellites)),
+        Figure("all-cut/simulation-cpu-each", "ms", once(1000 * (_used_s(fleet) - loaded) / scale.satellites)),
     ]
 
 
@@ -174,4 +179,4 @@ def _used_s(fleet: Simulation) -> float:
 def clients(fleet: Simulation, scale: Scale) -> list[Figure]:
     """Say what the load holds."""
     peak = sum(one["peak_rss_bytes"] for one in fleet.whole.processes)
-    return [Figure("simulation/peak-rss-each", "KiB", _one(peak / KIB / scale.satellites))]
+    return [Figure("simulation/peak-rss-each", "KiB", once(peak / KIB / scale.satellites))]

@@ -9,7 +9,9 @@ from typing import Protocol
 
 import psutil
 
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, Measured
+
+HOUR_S, AT = 3600.0, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,27 @@ def cost_of(processes: Sequence[psutil.Process], *, database_s: float = 0.0, wri
 
 
 def beside(ours: Sequence[Figure], theirs: Sequence[Figure], peer: str) -> list[Figure]:
-    """Put what a peer needed beside what we did, where both have done the same."""
-    found = {figure.name: figure.ours for figure in theirs}
+    """Put what a peer needed beside what we did, where both have done the same; another peer's line stays."""
+    found, made = {figure.name: figure.ours for figure in theirs}, list[Figure]()
+    for figure in ours:
+        if figure.peer or figure.name not in found:
+            made.append(figure)
+        if figure.name in found:
+            most = None if figure.peer else figure.most
+            made.append(replace(figure, peer=peer, theirs=found[figure.name], most=most))
+    return made
+
+
+def once(value: float) -> Measured:
+    """Take a number that was measured once."""
+    return Measured(value, value, value)
+
+
+def hour(requests: float, moved_bytes: float, cpu_s: float, *, of: float, measured_s: float) -> list[Figure]:
+    """Say what an hour of 10,000 satellites at rest takes, by what `of` satellites took in `measured_s`."""
+    times = AT / of * HOUR_S / measured_s
     return [
-        replace(figure, peer=peer, theirs=found[figure.name]) if figure.name in found else figure for figure in ours
+        Figure(f"hour-at-{AT}/requests", "", once(requests * times)),
+        Figure(f"hour-at-{AT}/moved", "MB", once(moved_bytes * times / 1e6)),
+        Figure(f"hour-at-{AT}/server-cpu", "s", once(cpu_s * times)),
     ]
