@@ -19,5 +19,9 @@ def open_fleet(settings: Settings, tracer: Tracer | None = None) -> AbstractAsyn
         FleetError: MALFORMED `DATABASE_URL_MALFORMED`; CORRUPT `SEALING_KEY_UNREADABLE`.
     """
     return open_on(
-        settings.database, private=settings.secrets_directory, trust_domain=settings.trust_domain, tracer=tracer
+        settings.database,
+        private=settings.secrets_directory,
+        trust_domain=settings.trust_domain,
+        kept=settings.history,
+        tracer=tracer,
     )

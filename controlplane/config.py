@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from controlplane.domain.compaction import KEPT
 from fleet.errors import FleetError, malformed
 from fleet.identity import GroundControlId, check_name, parse_id
 
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     """Time between two health reports of one satellite."""
     reconnect_window: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0), le=timedelta(minutes=10))
     """Satellites spread their reconnects over this."""
+    history: Duration = Field(default=KEPT, ge=timedelta(seconds=10))
+    """How much of the past is kept: the log of changes, and earlier contents of scopes. A satellite that was away for
+    longer is asked what it holds, and sent the difference."""
     drain: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0), le=timedelta(minutes=5))
     """How long calls under way may take to end when the program is told to stop."""
     metrics: Advertised = ""

@@ -8,7 +8,9 @@ from collections import OrderedDict
 LIMIT_BYTES = 32 * 1024 * 1024
 
 Step = tuple[str, bytes | None, int]
-"""Scope, digest that it starts from, generation that it leads to: all immutable, so nothing ever goes stale."""
+"""Scope, digest that it starts from, generation that it leads to: all immutable, so nothing ever goes stale.
+
+A delta outlives here the generation that it starts from: it is right all the same."""
 
 
 class DeltaCache:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from controlplane.adapters.enrollment import Enrollment
@@ -19,6 +19,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.app.meter import Meter
 from controlplane.app.ports import TagResolver
 from controlplane.app.tracing import Tracer
+from controlplane.domain.compaction import KEPT
 
 SEALING_KEY = "source-credentials.key"
 
@@ -44,6 +45,7 @@ async def open_fleet(
     trust_domain: str,
     worker: str = "",
     resolver: TagResolver | None = None,
+    kept: timedelta = KEPT,
     clock: Callable[[], datetime] = _now,
     tracer: Tracer | None = None,
 ) -> AsyncIterator[Opened]:
@@ -56,6 +58,7 @@ async def open_fleet(
         trust_domain: whose SPIFFE IDs satellites and operators get.
         worker: this process's name, unique among those alive; one is made where it is empty.
         resolver: asks sources for tags; oras where it is None.
+        kept: how much of the past is kept.
         clock: tells the time.
         tracer: hears what is done; nobody does where it is None.
     """
@@ -75,6 +78,7 @@ async def open_fleet(
         sealer=FileKeySealer(private / SEALING_KEY),
         feed=feed,
         trust_domain=trust_domain,
+        kept=kept,
         clock=clock,
         meter=meter,
         tracer=tracer,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from certs.registrar import hash_secret
 from controlplane.app.catalog import LIFECYCLE
-from controlplane.app.housekeeping import keep_alive
+from controlplane.app.housekeeping import keep_alive, let_go
 from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
@@ -19,6 +19,7 @@ from controlplane.app.roster import RosterKeeper
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.checks import check_command, check_reason, check_request_id
 from controlplane.domain.commands import MAX_COMMANDS, Applied, Command, EntityKind
+from controlplane.domain.compaction import KEPT, Dropped
 from controlplane.domain.content import content_hash
 from controlplane.domain.entities import Attested, Credential, JoinToken, Position, Satellite
 from controlplane.domain.lifecycle import Verb
@@ -58,6 +59,7 @@ class Fleet(FleetReading):
         sealer: Sealer,
         feed: ChangeFeed,
         trust_domain: str,
+        kept: timedelta = KEPT,
         clock: Callable[[], datetime] = _now,
         meter: Meter | None = None,
         tracer: Tracer | None = None,
@@ -71,6 +73,7 @@ class Fleet(FleetReading):
         self.feed = feed
         self.roster = RosterKeeper(store, feed, self.tracer)
         self.trust_domain = trust_domain
+        self._kept = kept
 
     async def run(self) -> None:
         """Follow the log, know the fleet, and tell other processes that this one lives, until cancelled.
@@ -79,6 +82,7 @@ class Fleet(FleetReading):
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_alive(self._store, self.feed, self._clock))
+            tasks.create_task(let_go(self.compact, self._kept))
             tasks.create_task(self.roster.run())
 
     # Writing ----------------------------------------------------------------------------------------------
@@ -195,6 +199,10 @@ class Fleet(FleetReading):
     async def recover(self, actor: str) -> Position:
         """Begin a new epoch, after a restored backup."""
         return await self._store.recover(self._context(actor, "recovered from a backup", "", ()))
+
+    async def compact(self) -> Dropped:
+        """Let go of the past that is not kept any more: `run` does so all the while."""
+        return await self._store.compact(self._clock(), self._kept)
 
     async def init(self, operator: str) -> Position:
         """Make the first operator: an admin of this name."""

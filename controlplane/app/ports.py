@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from controlplane.domain.commands import Applied, Changes, Command
+from controlplane.domain.compaction import Dropped
 from controlplane.domain.entities import (
     Artifact,
     Attested,
@@ -218,7 +219,17 @@ class Store(Protocol):
         """Read join tokens by identifier."""
 
     async def changes(self, after: Position | None, size: int) -> Changes:
-        """Read the log from a position on, oldest first."""
+        """Read the log from a position on (None: from the oldest change that is kept), oldest first.
+
+        Raises:
+            FleetError: PRECONDITION `POSITION_COMPACTED` where the log begins later than just after the position.
+        """
+
+    async def compact(self, at: datetime, kept: timedelta) -> Dropped:
+        """Let go of the past but for so much of it, in many small transactions; one process of those alive does.
+
+        What a satellite that left within that time holds stays known. Another's digest is not any more.
+        """
 
     # Desired state ----------------------------------------------------------------------------------------
 
@@ -229,10 +240,14 @@ class Store(Protocol):
         """Read, in one snapshot, what makes a roster current, and the satellites that are asked for beside it."""
 
     async def knows(self, scope: str, digest: bytes) -> bool:
-        """Say whether a scope ever had this digest."""
+        """Say whether a scope has had this digest, as far as the past is kept."""
 
     async def delta(self, scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
-        """Serialize what leads from a known digest (None: from nothing) to a generation."""
+        """Serialize what leads from a known digest (None: from nothing) to a generation.
+
+        Raises:
+            FleetError: PRECONDITION `DIGEST_UNKNOWN` for a digest that the scope never had, or has no more.
+        """
 
     async def exact(self, scope: str, inventory: Mapping[Key, bytes], to_generation: int) -> bytes:
         """Serialize what leads from an inventory to a generation."""

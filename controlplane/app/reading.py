@@ -125,7 +125,11 @@ class FleetReading:
         return await self._store.tokens(_page(page_size, page_token))
 
     async def changes(self, after: Position | None = None, page_size: int = 0) -> Changes:
-        """Read the log from a position on (None: from the beginning), oldest first."""
+        """Read the log from a position on (None: from the oldest change that is kept), oldest first.
+
+        Raises:
+            FleetError: PRECONDITION `POSITION_COMPACTED` where changes after the position are not kept any more.
+        """
         return await self._store.changes(after, check_page(page_size))
 
     async def desired(self, satellite: str) -> Desired:
@@ -136,7 +140,7 @@ class FleetReading:
         return found[satellite]
 
     async def knows(self, scope: str, digest: bytes) -> bool:
-        """Say whether a scope ever had this digest, so that a delta can start from it."""
+        """Say whether a scope is known to have had this digest, so that a delta can start from it."""
         return await self._store.knows(scope, digest)
 
     async def state(self, satellite: str) -> WholeState:

@@ -8,6 +8,7 @@
     COLLECTING   InventoryPart     LIVE         Consult, once all that was asked for is there
     LIVE         Changed           LIVE         Consult
     LIVE         ResyncAsked       COLLECTING   Ask
+    LIVE         Compacted         COLLECTING   Ask: the Update did not happen
     any          Reported          same         Record
     any          Ended             CLOSED       Close
 
@@ -112,6 +113,15 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """An Update could not begin: what one of its deltas starts from was known a moment ago, and is not any more."""
+
+    before: Session
+    """The session without that Update."""
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Something outside ends the stream: the peer's expiry, a revocation, a newer session, a drain."""
 
@@ -120,7 +130,7 @@ class Ended:
     retry_after: timedelta | None = None
 
 
-Event = Subscribed | Consulted | InventoryPart | Changed | ResyncAsked | Reported | Ended
+Event = Subscribed | Consulted | InventoryPart | Changed | ResyncAsked | Reported | Compacted | Ended
 
 # Effects
 
@@ -223,7 +233,7 @@ class Session:
     """It is pending with something held, and was told to wait; its approval is answered whatever it holds."""
 
 
-def step(session: Session, event: Event) -> Result:
+def step(session: Session, event: Event) -> Result:  # noqa: C901 - one case an event
     """Take one event: `(session, event) → (session, effects)`."""
     if session.phase is Phase.CLOSED:
         return session, ()
@@ -240,6 +250,9 @@ def step(session: Session, event: Event) -> Result:
             return _inventory(session, event)
         case ResyncAsked(scope, _):
             return _resync(session, scope)
+        case Compacted(before, scope):
+            asking = replace(before, phase=Phase.COLLECTING, awaited=before.awaited | {scope})
+            return asking, (Ask((scope,)),)
         case Reported(report):
             return session, (Record(report),)
         case Changed():

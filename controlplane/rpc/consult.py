@@ -10,7 +10,8 @@ from controlplane.app.defects import presentable
 from controlplane.app.fleet import Fleet
 
 MAX_KNOWN = 10_000
-"""Pairs of scope and digest that are remembered as known; a generation never changes."""
+"""Pairs of scope and digest that are remembered as known; a generation never changes. What is remembered may have been
+compacted since: whoever makes a delta from it finds out, and forgets it."""
 
 Generation = tuple[str, bytes]
 """A scope, and the digest that it has in one generation."""
@@ -30,7 +31,7 @@ class Consultant:
         return (scope, digest) in self._known
 
     async def knows(self, scope: str, digest: bytes) -> bool:
-        """Say whether a scope ever had this digest."""
+        """Say whether a scope is known to have had this digest."""
         key = (scope, digest)
         if key in self._known:
             self._known.move_to_end(key)
@@ -40,6 +41,10 @@ class Consultant:
             unsure = self._unsure[key] = asyncio.get_running_loop().create_future()
             self._puzzled.set()
         return await asyncio.shield(unsure)  # all who hold a scope that changes ask this at the same moment
+
+    def forget(self, scope: str, digest: bytes) -> None:
+        """Ask again, the next time: it is not known any more."""
+        self._known.pop((scope, digest), None)
 
     async def run(self) -> None:
         """Answer until cancelled."""

@@ -121,6 +121,14 @@ async def _first(requests: Requests) -> pb.Subscribe:
     return message.subscribe
 
 
+class _CompactedError(Exception):
+    """A delta starts from what is not known any more."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope)
+        self.scope = scope
+
+
 class _Pump:
     """One stream at work."""
 
@@ -150,9 +158,10 @@ class _Pump:
 
     async def take(self, event: table.Event) -> None:
         """Feed the session one event, and whatever its effects answer."""
-        self._session, effects = table.step(self._session, event)
+        before = self._session
+        self._session, effects = table.step(before, event)
         for effect in effects:
-            answer = await self._perform(effect)
+            answer = await self._perform(effect, before)
             if answer is not None:
                 await self.take(answer)
 
@@ -206,14 +215,17 @@ class _Pump:
 
     # Effects ----------------------------------------------------------------------------------------------
 
-    async def _perform(self, effect: table.Effect) -> table.Event | None:
+    async def _perform(self, effect: table.Effect, before: table.Session) -> table.Event | None:
         match effect:
             case table.Consult():
                 return await self._patiently(lambda: self._consult(effect))
             case table.Ask(scopes):
                 await self._send(frames.inventory_request(scopes), INVENTORY_REQUEST)
             case table.Update(position, steps):
-                await self._update(position, steps)
+                try:
+                    await self._update(position, steps)
+                except _CompactedError as error:
+                    return table.Compacted(before, error.scope)
             case table.Record(report):
                 await self._patiently(lambda: self._record(report))
             case table.Close(why, text, retry_after):
@@ -274,8 +286,9 @@ class _Pump:
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
         with self._parts.fleet.tracer.span("stream.update", revision=position.revision, steps=len(steps)):
-            for last_step, step in ((step is steps[-1], step) for step in steps):
-                bodies = await self._patiently(partial(self._bodies, step))
+            # All of it is there before the first message goes out: a satellite applies an update whole, or not at all.
+            made = [(step, await self._patiently(partial(self._bodies, step))) for step in steps]
+            for last_step, step, bodies in ((step is steps[-1], step, bodies) for step, bodies in made):
                 kind = kind_of(step)
                 for index, body in enumerate(bodies):
                     complete = last_step and index == len(bodies) - 1
@@ -305,7 +318,7 @@ class _Pump:
             with self._parts.fleet.tracer.span(
                 "delta.make", scope=binding.scope, generation=binding.generation
             ) as span:
-                delta = await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+                delta = await self._known_delta(binding, from_digest)
                 span.note(size_bytes=len(delta))
             return frames.delta_parts(binding, from_digest, delta, offset=frames.resume_at(staged, delta))
 
@@ -314,6 +327,15 @@ class _Pump:
             return await make()
         step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
         return await self._parts.shared.get(step, make)
+
+    async def _known_delta(self, binding: Binding, from_digest: bytes | None) -> bytes:
+        try:
+            return await self._parts.fleet.delta(binding.scope, from_digest, binding.generation)
+        except FleetError as error:
+            if error.reason != "DIGEST_UNKNOWN":
+                raise
+            self._parts.consultant.forget(binding.scope, from_digest or b"")
+            raise _CompactedError(binding.scope) from error
 
     async def _record(self, report: object) -> None:
         if not isinstance(report, Report):

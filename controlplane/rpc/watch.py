@@ -39,8 +39,9 @@ class Watcher:
         """Send events until the caller leaves.
 
         Raises:
-            FleetError: PRECONDITION `STORE_BEHIND` where `after` is ahead of the log; UNIDENTIFIED `SVID_EXPIRED` when
-                the caller's certificate ends; REFUSED `ROLE_MISSING` when its role is taken; UNAVAILABLE `DRAINING`.
+            FleetError: PRECONDITION `STORE_BEHIND` where `after` is ahead of the log, `POSITION_COMPACTED` where it is
+                too old; UNIDENTIFIED `SVID_EXPIRED` when the caller's certificate ends; REFUSED `ROLE_MISSING` when
+                its role is taken; UNAVAILABLE `DRAINING`.
         """
         cursor = await self._begin(after)
         since = self._now() - OVERLAP
@@ -59,6 +60,8 @@ class Watcher:
         if after is not None and after > end:
             text = "the log ends before this position: the database was restored from a backup"
             raise FleetError(Kind.PRECONDITION, "STORE_BEHIND", text, subject=f"{end.epoch}.{end.revision}")
+        if after is not None:
+            await self._fleet.changes(after, 1)  # refused before the first status is sent
         return after or end
 
     async def _check(self, caller: Caller) -> None:

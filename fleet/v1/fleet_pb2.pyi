@@ -4362,7 +4362,7 @@ class ListChangesRequest(_message.Message):
     """Rows in a page: 1 to 1,000. Zero: 100."""
     @_builtins.property
     def after(self) -> _state_pb2.Position:
-        """Only what came after this. Absent: from the beginning."""
+        """Only what came after this. Absent: from the oldest change that is kept."""
 
     def __init__(
         self,

@@ -768,7 +768,9 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListChanges(self, request, context):
-        """ListChanges reads the log of changes from a position on, a page at a time: the audit trail. Role: viewer.
+        """ListChanges reads the log of changes from a position on, a page at a time: the audit trail, as far back as it is
+        kept (35 days unless set otherwise). Fails with FAILED_PRECONDITION POSITION_COMPACTED where changes that came
+        after the position are not kept any more. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -776,7 +778,8 @@ class FleetServiceServicer:
 
     def WatchFleet(self, request, context):
         """WatchFleet streams changes and satellites' statuses as they happen, from a position on. After a cut, go on from
-        the last position. Role: viewer.
+        the last position. Fails with FAILED_PRECONDITION POSITION_COMPACTED where that is too old: list everything anew,
+        and watch from what is now. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -152,10 +152,14 @@ class FleetServiceStub:
     GetSatelliteStatus: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetSatelliteStatusRequest, _fleet_pb2.GetSatelliteStatusResponse]
     """GetSatelliteStatus reads where one satellite stands: each desired artifact, its state and the reason. Role: viewer."""
     ListChanges: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListChangesRequest, _fleet_pb2.ListChangesResponse]
-    """ListChanges reads the log of changes from a position on, a page at a time: the audit trail. Role: viewer."""
+    """ListChanges reads the log of changes from a position on, a page at a time: the audit trail, as far back as it is
+    kept (35 days unless set otherwise). Fails with FAILED_PRECONDITION POSITION_COMPACTED where changes that came
+    after the position are not kept any more. Role: viewer.
+    """
     WatchFleet: _aio.UnaryStreamMultiCallable[_fleet_pb2.WatchFleetRequest, _fleet_pb2.WatchFleetResponse]
     """WatchFleet streams changes and satellites' statuses as they happen, from a position on. After a cut, go on from
-    the last position. Role: viewer.
+    the last position. Fails with FAILED_PRECONDITION POSITION_COMPACTED where that is too old: list everything anew,
+    and watch from what is now. Role: viewer.
     """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -650,7 +654,10 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListChangesRequest,
         context: _aio.ServicerContext[_fleet_pb2.ListChangesRequest, _abc.Awaitable[_fleet_pb2.ListChangesResponse]],
     ) -> _abc.Awaitable[_fleet_pb2.ListChangesResponse]:
-        """ListChanges reads the log of changes from a position on, a page at a time: the audit trail. Role: viewer."""
+        """ListChanges reads the log of changes from a position on, a page at a time: the audit trail, as far back as it is
+        kept (35 days unless set otherwise). Fails with FAILED_PRECONDITION POSITION_COMPACTED where changes that came
+        after the position are not kept any more. Role: viewer.
+        """
 
     @_abc_1.abstractmethod
     def WatchFleet(
@@ -659,7 +666,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_fleet_pb2.WatchFleetRequest, _abc.AsyncIterator[_fleet_pb2.WatchFleetResponse]],
     ) -> _abc.AsyncIterator[_fleet_pb2.WatchFleetResponse]:
         """WatchFleet streams changes and satellites' statuses as they happen, from a position on. After a cut, go on from
-        the last position. Role: viewer.
+        the last position. Fails with FAILED_PRECONDITION POSITION_COMPACTED where that is too old: list everything anew,
+        and watch from what is now. Role: viewer.
         """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _aio.Server) -> None: ...

@@ -129,6 +129,8 @@ class World:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.store = Store(approved=set(names))
         self.backup: Store | None = None
+        self.remembered: set[tuple[str, bytes]] = set()
+        """What the server once found to be known, and may have compacted since."""
         self.satellites = {name: Satellite(name, self) for name in names}
 
     def take_backup(self) -> None:
@@ -142,6 +144,19 @@ class World:
 
     def recover(self) -> None:
         self.store.epoch += 1
+
+    def knows(self, scope: str, digest: bytes) -> bool:
+        if digest and self.store.find(scope, digest) is not None:
+            self.remembered.add((scope, digest))
+        return (scope, digest) in self.remembered
+
+    def find_compacted(self, steps: tuple[server.Step, ...]) -> str | None:
+        for step in steps:
+            match step:
+                case server.SendDelta(binding, bytes(digest), _) if self.store.find(binding.scope, digest) is None:
+                    self.remembered.discard((binding.scope, digest))
+                    return binding.scope
+        return None
 
     def woken(self) -> None:
         for satellite in self.satellites.values():
@@ -267,26 +282,28 @@ class Satellite:
     def server_event(self, event: server.Event) -> None:
         if self.server is None:
             return
-        self.server, effects = server.step(self.server, event)
+        before = self.server
+        self.server, effects = server.step(before, event)
         for effect in effects:
-            self._server_effect(effect)
+            self._server_effect(effect, before)
 
-    def _server_effect(self, effect: server.Effect) -> None:
+    def _server_effect(self, effect: server.Effect, before: server.Session) -> None:
         store = self.world.store
         match effect:
             case server.Consult(_, held):
                 bindings = store.bindings(self.name)
-                unknown = {
-                    b.scope
-                    for b in bindings
-                    if b.scope in held and held[b.scope] != b.digest and store.find(b.scope, held[b.scope]) is None
-                }
+                stale = [b for b in bindings if b.scope in held and held[b.scope] != b.digest]
+                unknown = {b.scope for b in stale if not self.world.knows(b.scope, held[b.scope])}
                 pending = self.name not in store.approved
                 digest = state_digest({b.scope: b.digest for b in bindings})
                 self.server_event(server.Consulted(store.position, pending, bindings, digest, frozenset(unknown)))
             case server.Ask(scopes):
                 self._send(client.InventoryAsked(scopes))
             case server.Update(position, steps):
+                compacted = self.world.find_compacted(steps)
+                if compacted is not None:
+                    self.server_event(server.Compacted(before, compacted))
+                    return
                 for step in steps:
                     self._send_step(step, position, last=step is steps[-1])
             case server.Record():

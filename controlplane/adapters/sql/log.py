@@ -103,7 +103,13 @@ def forget_answers(session: Session, at: datetime) -> None:
 
 
 def read_changes(session: Session, after: Position | None, size: int) -> Changes:
-    """Read the log from a position on, oldest first."""
+    """Read the log from a position on, oldest first; from its beginning where there is none.
+
+    Raises:
+        FleetError: PRECONDITION `POSITION_COMPACTED`.
+    """
+    if after is not None:
+        _check_kept(session, after)
     start = after or Position(0, 0)
     epoch, revision = col(ChangeRow.epoch), col(ChangeRow.revision)
     rows = session.exec(
@@ -114,6 +120,15 @@ def read_changes(session: Session, after: Position | None, size: int) -> Changes
     ).all()
     records = tuple(_record(row) for row in rows[:size])
     return Changes(records, more=len(rows) > size, position=read_position(session))
+
+
+def _check_kept(session: Session, after: Position) -> None:
+    """See that the change that came next is still there. Revisions have no gaps."""
+    oldest = session.exec(select(ChangeRow).order_by(col(ChangeRow.epoch), col(ChangeRow.revision)).limit(1)).first()
+    if oldest is not None and after < Position(oldest.epoch, oldest.revision - 1):
+        text = "changes after this position are not kept any more: list everything anew, and go on from there"
+        subject = f"{oldest.epoch}.{oldest.revision}"
+        raise FleetError(Kind.PRECONDITION, "POSITION_COMPACTED", text, subject=subject)
 
 
 def _record(row: ChangeRow) -> ChangeRecord:

@@ -36,6 +36,7 @@ def beat(session: Session, worker: str, at: datetime) -> None:
     """Say that a process lives, and forget those long gone."""
     session.merge(WorkerRow(id=worker, seen_at=at))
     session.exec(delete(WorkerRow).where(col(WorkerRow.seen_at) < at - _FORGET_WORKER))
+    session.exec(delete(TakeoverRow).where(col(TakeoverRow.worker).not_in(select(WorkerRow.id))))
 
 
 def load(session: Session, satellites: Sequence[str]) -> object:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlmodel import Session
 
 from controlplane.adapters.delta_cache import DeltaCache
-from controlplane.adapters.sql import desired, generations, identities, log, presence
+from controlplane.adapters.sql import compacting, desired, generations, identities, log, presence, rows
 from controlplane.adapters.sql.applying import apply
 from controlplane.adapters.sql.batch import Batch
 from controlplane.adapters.sql.engine import Database
@@ -18,6 +19,7 @@ from controlplane.adapters.sql.grouping import BulkWriter, GroupWriter
 from controlplane.adapters.sql.reading_store import ReadingStore
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, Command
+from controlplane.domain.compaction import Dropped
 from controlplane.domain.entities import Attested, JoinToken, Position
 from controlplane.domain.lifecycle import Verb
 from controlplane.domain.state import Desired, Key, WholeState
@@ -27,6 +29,9 @@ from fleet.identity import OperatorId, SatelliteId
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+BREATH_S = 0.02
+"""Between two small transactions of a long work: others write meanwhile."""
 
 
 class SqlStore(ReadingStore):
@@ -148,7 +153,7 @@ class SqlStore(ReadingStore):
         return await self._database.read(lambda session: desired.read_desired(session, satellites))
 
     async def knows(self, scope: str, digest: bytes) -> bool:
-        """Say whether a scope ever had this digest."""
+        """Say whether a scope is known to have had this digest."""
         found = await self._database.read(lambda session: generations.generation_of(session, scope, digest))
         return found is not None
 
@@ -178,6 +183,13 @@ class SqlStore(ReadingStore):
         await self._database.write(lambda session: presence.beat(session, self._worker, at))
         await self._database.write(lambda session: log.forget_answers(session, at))
         self._alive = True
+
+    async def compact(self, at: datetime, kept: timedelta) -> Dropped:
+        """Let go of the past, unless another of the processes alive does so."""
+        first = await self._database.read(lambda session: min(rows.live_workers(session, at), default=self._worker))
+        if first != self._worker:
+            return Dropped()
+        return await compacting.compact(self._database, at - kept, partial(asyncio.sleep, BREATH_S))
 
     async def open_session(self, session: SessionKey, agent_version: str, at: datetime) -> Opened:
         """Make this the satellite's one session."""

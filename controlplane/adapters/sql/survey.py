@@ -45,7 +45,8 @@ def _moved(session: Session, since: Position, until: Position) -> tuple[Moved, .
     asked = select(ChangeRow.epoch, ChangeRow.revision, ChangeRow.at, ChangeRow.diff)
     later = or_(epoch > since.epoch, (epoch == since.epoch) & (revision > since.revision))
     found = session.connection().execute(asked.where(later).order_by(epoch, revision).limit(MAX_MOVED + 1)).all()
-    if len(found) > MAX_MOVED:
+    # Revisions have no gaps: where the next is missing, it was compacted.
+    if len(found) > MAX_MOVED or not found or found[0][1] != since.revision + 1:
         return None
     return tuple(
         Moved(Position(row[0], row[1]), row[2], Concerned(frozenset(row[3]["scopes"]), frozenset(row[3]["satellites"])))

@@ -29,7 +29,7 @@ class LogHead(SQLModel, table=True):
 
 
 class ChangeRow(SQLModel, table=True):
-    """One entry of the log: audit trail, outbox, feed and what WatchFleet resumes from."""
+    """One entry of the log: audit trail, outbox, feed and what WatchFleet resumes from. The oldest are let go."""
 
     __tablename__ = "change"
     epoch: int = Field(primary_key=True, sa_type=BigInteger)
@@ -171,7 +171,10 @@ class DeviceRow(SQLModel, table=True):
 
 
 class ScopeRow(SQLModel, table=True):
-    """A scope's latest generation, so that bindings are one read by primary key."""
+    """A scope's latest generation, so that bindings are one read by primary key.
+
+    It outlives its group or satellite: a scope of the same name goes on with the next number.
+    """
 
     __tablename__ = "scope"
     name: str = _key()
@@ -204,6 +207,7 @@ class ScopeResourceRow(SQLModel, table=True):
     __table_args__: ClassVar = (
         Index("ix_scope_resource_from", "scope", "from_generation"),
         Index("ix_scope_resource_to", "scope", "to_generation"),
+        Index("ix_scope_resource_version", "version"),
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ Open = Callable[..., AbstractAsyncContextManager[Opened]]
 def opening(url: str, tmp_path: Path, clock: Clock, tags: Tags) -> Open:
     """Opens the same database as one more process would."""
 
-    def another(worker: str = "") -> AbstractAsyncContextManager[Opened]:
+    def another(worker: str = "", **more: Any) -> AbstractAsyncContextManager[Opened]:
         return open_fleet(
             url,
             private=tmp_path / "private",
@@ -111,6 +112,7 @@ def opening(url: str, tmp_path: Path, clock: Clock, tags: Tags) -> Open:
             worker=worker,
             resolver=tags,
             clock=clock,
+            **more,
         )
 
     return another

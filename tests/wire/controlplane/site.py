@@ -18,6 +18,7 @@ from certs.signing import IssuedSvid
 from controlplane.adapters.opening import Opened
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import EntityKind, Upsert
+from controlplane.domain.compaction import Dropped
 from controlplane.domain.entities import Operator, Role
 from controlplane.ports import Reserved, reserve
 from controlplane.rpc.credentials import ServerIdentity
@@ -156,6 +157,11 @@ async def _serving(
             await bootstrap.stop(timedelta(0))
             for task in background:
                 task.cancel()
+
+
+async def compacted(site: Site) -> Dropped:
+    """Let go of all that is past."""
+    return await site.fleet._store.compact(utc_now() + timedelta(seconds=1), timedelta(0))
 
 
 async def refusal(call: Awaitable[object]) -> FleetError:

@@ -18,7 +18,15 @@ from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from tests.contract.store.words import shut
 from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually
-from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, held_after, refusal, satellite_id
+from tests.wire.controlplane.site import (
+    ADMIN,
+    SatelliteStream,
+    Site,
+    compacted,
+    held_after,
+    refusal,
+    satellite_id,
+)
 
 UPDATE = list[state_pb2.StreamStateResponse]
 
@@ -98,6 +106,32 @@ async def test_an_unknown_holding_is_asked_for_and_only_the_difference_sent(site
     await stream.say(inventory=state_pb2.Inventory(scope="fleet", entries=entries, complete=True))
     delta = delta_of(await stream.update(), "fleet")
     assert ([r.name for r in delta.upserts], [k.name for k in delta.deletes]) == (["more"], ["stale"])
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_who_holds_what_was_compacted_is_asked_for_it_and_sent_the_difference(
+    site: Site, boot_id: bytes, remembered: bool
+) -> None:
+    await site.satellite("kiosk-1")
+    await site.fleet.apply(ADMIN, [a_policy("base", "hub/**"), a_policy("gone", "x/**")])
+    first = await (await opened(site, "kiosk-1", boot_id)).update()
+    came_back = {"held": held_after(first), "position": first[-1].position}
+    await site.operators().DeletePolicy(fleet_pb2.DeletePolicyRequest(name="gone"))
+    if remembered:  # as long as it was kept, a delta from it was at hand
+        assert (await (await opened(site, "kiosk-1", boot_id, 2, **came_back)).update())[-1].HasField("delta_part")
+    await site.fleet.apply(ADMIN, [Upsert(Group("shops")), Upsert(Membership("kiosk-1", "shops"))])
+    await site.fleet.apply(ADMIN, [a_policy("more", "y/**")])
+    assert (await compacted(site)).generations
+    stream = await opened(site, "kiosk-1", boot_id, 3, **came_back)
+    assert list((await stream.next()).inventory_request.scopes) == ["fleet"]
+    entries = [
+        state_pb2.InventoryEntry(kind=r.kind, name=r.name, version=r.version) for r in delta_of(first, "fleet").upserts
+    ]
+    await stream.say(inventory=state_pb2.Inventory(scope="fleet", entries=entries, complete=True))
+    update = await stream.update()
+    assert [m.WhichOneof("body") for m in update] == ["bindings", "delta_part", "delta_part"]
+    delta = delta_of(update, "fleet")
+    assert ([r.name for r in delta.upserts], [k.name for k in delta.deletes]) == (["more"], ["gone"])
 
 
 async def test_joining_a_group_brings_its_scope(site: Site, boot_id: bytes) -> None:

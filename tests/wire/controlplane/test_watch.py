@@ -12,7 +12,7 @@ from controlplane.domain.commands import Delete, EntityKind, Upsert
 from controlplane.domain.entities import Group, Role
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
-from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, refusal, satellite_id
+from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, compacted, refusal, satellite_id
 
 WatchCall = grpc.aio.UnaryStreamCall[fleet_pb2.WatchFleetRequest, fleet_pb2.WatchFleetResponse]
 
@@ -42,6 +42,24 @@ async def test_the_log_is_read_in_pages_from_a_position_on(site: Site) -> None:
     revisions = [change.position.revision for change in (*first.changes, *rest.changes)]
     assert revisions == sorted(set(revisions))
     assert [change.results[0].name for change in rest.changes][-2:] == ["b", "c"]
+
+
+async def test_a_position_that_is_not_kept_any_more_says_to_list_anew(site: Site) -> None:
+    admin = site.operators()
+    start = (await admin.GetFleetStatus(fleet_pb2.GetFleetStatusRequest())).position
+    await make_groups(site, "a", "b")
+    await compacted(site)
+    listed = await refusal(admin.ListChanges(fleet_pb2.ListChangesRequest(after=start)))
+    watched = await refusal(admin.WatchFleet(fleet_pb2.WatchFleetRequest(after=start, statuses=True)).read())
+    for error in (listed, watched):
+        assert (error.kind, error.reason) == (Kind.PRECONDITION, "POSITION_COMPACTED")
+        assert "list everything anew" in error.text
+    whole = await admin.ListChanges(fleet_pb2.ListChangesRequest())
+    assert [change.results[0].name for change in whole.changes] == ["b"]
+    watch = admin.WatchFleet(fleet_pb2.WatchFleetRequest(after=whole.changes[-1].position))
+    await make_groups(site, "c")
+    assert await changes_until(watch, "c") == ["c"]
+    watch.cancel()
 
 
 async def test_a_watch_goes_on_from_where_it_was_cut(site: Site) -> None:
