@@ -3,24 +3,32 @@
 async with hollow(admin, sites) as fleet:        # all connected, all converged
     await fleet.change()                         # one more artifact for all of them
     await fleet.settled()                        # everybody has everything
+
+`--log-cli-level=info` shows what was counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import grpc.aio
+
 from controlplane.satctl.simulate.plan import Plan
 from controlplane.satctl.simulate.run import Simulation
-from fleet.errors import FleetError, Kind
+from fleet.errors import Kind
+from fleet.rpc_errors import from_rpc_error
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import resource_pb2
 from tests.rig.satctl import Satctl
 from tests.rig.simulation import simulation, until
+
+_log = logging.getLogger(__name__)
 
 GROUP = "shops"
 SITES = int(os.environ.get("HOLLOW_SITES", "300"))
@@ -29,6 +37,7 @@ PATIENCE_S = 60.0 + SITES / 25
 PACE_S = max(1.0, SITES / 500)
 """Between two changes for all: what a machine can bear that runs satellites beside Ground Control."""
 _PAUSE_S = 0.2
+_CALL_S = 15.0
 _AT_FIRST = 2
 """Resources that each satellite is sent first: a source, and an artifact of it."""
 
@@ -50,9 +59,10 @@ class Hollow:
         """Say what was counted so far."""
         return self.fleet.whole.sum("counts")
 
-    def goodbyes(self) -> set[str]:
-        """Say why streams have ended and attempts failed; not heartbeats, which a satellite that goes over drops."""
-        return {reason for reason in self.fleet.whole.sum("errors") if not reason.startswith("HEALTH_")}
+    def goodbyes(self) -> Counter[str]:
+        """Count why streams ended and attempts failed; not heartbeats, which a satellite that goes over drops."""
+        errors = self.fleet.whole.sum("errors")
+        return Counter({reason: count for reason, count in errors.items() if not reason.startswith("HEALTH_")})
 
     async def change(self) -> None:
         """Give all satellites one more artifact, however long the database or a replica is away."""
@@ -61,16 +71,17 @@ class Hollow:
         assignment = pb.Assignment(artifact=f"hub/{name}:1", scope=f"group/{GROUP}")
         changes = [pb.Change(artifact=pb.Artifact(spec=spec)), pb.Change(assignment=assignment)]
         async with asyncio.timeout(PATIENCE_S):
-            position = await self._written(pb.ApplyChangesRequest(changes=changes))
+            position = await self._written(pb.ApplyChangesRequest(changes=changes, request_id=name))
         self.positions.append(position)
 
     async def _written(self, request: pb.ApplyChangesRequest) -> str:
+        """Write it, and again under the same request id where the answer was lost: it is done once."""
         client = self.fleet.client
         while True:
             try:
-                made = await client.call(client.fleet.ApplyChanges, request)
-            except FleetError as error:
-                if error.kind is not Kind.UNAVAILABLE:
+                made = await client.fleet.ApplyChanges(request, timeout=_CALL_S)
+            except grpc.aio.AioRpcError as error:
+                if from_rpc_error(error).kind is not Kind.UNAVAILABLE:
                     raise
                 await asyncio.sleep(_PAUSE_S)
             else:
@@ -91,6 +102,19 @@ class Hollow:
         while not self._stopping.is_set():
             await self.change()
             await asyncio.sleep(PACE_S)
+
+    async def changes(self, count: int) -> None:
+        """Wait for so many more of the changes that `changing` makes."""
+        wanted = len(self.positions) + count
+        await until(lambda: len(self.positions) >= wanted, f"{wanted} changes, {self}", within_s=PATIENCE_S)
+
+    async def gone_over(self, *, lost: int) -> None:
+        """Wait until more than `lost` streams have ended without a goodbye, and every satellite has one."""
+
+        def is_so() -> bool:
+            return self.goodbyes()["LINK_LOST"] > lost and self.fleet.whole.sum("gauges")["connected"] == self.sites
+
+        await until(is_so, f"all connected again, {self}", within_s=PATIENCE_S)
 
     async def settled(self) -> None:
         """Wait until all have everything; what came more than once, or is missing, is never so."""
@@ -147,3 +171,4 @@ async def hollow(admin: Satctl, sites: int = SITES, *, addresses: tuple[str, ...
         await running.settled()
         running._snapshots = running.counts()["snapshots"]
         yield running
+        _log.info("%s", running)
