@@ -1,6 +1,6 @@
 """Two Ground Controls on one database, killed in turn while changes are made: satellites go over and miss nothing.
 
-HOLLOW_SITES=5000 pytest tests/system/replicas/test_killed.py --timeout 1800 --log-cli-level=info      the same at scale
+HOLLOW_SITES=5000 pytest tests/system/replicas/test_killed.py --timeout 1800 --log-cli-level=info    the same at scale
 """
 
 from __future__ import annotations

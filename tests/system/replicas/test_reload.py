@@ -1,6 +1,6 @@
 """Workers are replaced while everybody works: satellites go over to the new ones, and miss nothing.
 
-HOLLOW_SITES=5000 pytest tests/system/replicas/test_reload.py --timeout 1800 --log-cli-level=info      the same at scale
+HOLLOW_SITES=5000 pytest tests/system/replicas/test_reload.py --timeout 1800 --log-cli-level=info    the same at scale
 """
 
 from __future__ import annotations
