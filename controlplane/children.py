@@ -85,6 +85,10 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stop_asked = asyncio.Event()
 
+    def successor(self) -> Child:
+        """Describe another process like this one, which loads its code and begins at once."""
+        return Child(self.name, self._command, self._environment, reports=self.reports)
+
     @property
     def pid(self) -> int:
         """The running process, or 0."""
@@ -125,6 +129,8 @@ class Child:
         finally:
             os.close(writing)
         _log.info("child.started", child=self.name, child_pid=self._process.pid)
+        if self._stop_asked.is_set():  # while it was being started: `stop` saw none
+            self._process.terminate()
         others = (
             asyncio.create_task(self._watch_ready(reading)),
             asyncio.create_task(self._let_go(self._process)),

@@ -19,7 +19,7 @@ from fleet.errors import FleetError, Kind
 from fleet.log import configure_logging
 
 if TYPE_CHECKING:
-    from controlplane.supervisor import Addresses
+    from controlplane.supervision import Addresses
 
 T = TypeVar("T")
 _EXIT = {Kind.MALFORMED: 2, Kind.REFUSED: 3, Kind.UNIDENTIFIED: 3, Kind.UNAVAILABLE: 4}
@@ -116,6 +116,21 @@ def serve(
                 _talk.print(f"joiners: {addresses.bootstrap_listen}; first operator: [bold]ground-control init NAME[/]")
 
     raise typer.Exit(_run(supervise(settings, started=started)))
+
+
+@app.command()
+def reload(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Replace the workers of the Ground Control on this data directory, one after the other, without a gap.
+
+    Each one's successor serves before it says goodbye. A new version of the program takes over so: the database is
+    brought up to date first. Settings stay those that `serve` was started with. SIGHUP to `serve` does the same.
+    """
+    from controlplane.reload import reload as replace_workers  # noqa: PLC0415 - as in `serve`
+
+    settings = _settings(data_dir=data_dir)
+    facts = _guarded(lambda: replace_workers(settings))
+    workers = {name: pid for name, pid in facts["processes"].items() if name.startswith("worker-")}
+    _show({"workers": workers}, f"{len(workers)} workers replaced", as_json=as_json)
 
 
 @app.command()

@@ -5,45 +5,28 @@
                 └─ web          python -m controlplane.web     (metrics and health over HTTP, where they are asked for)
 
 Children are executed, never forked from a process with threads. They die with this process, even by SIGKILL.
+SIGHUP has the workers replaced, one after the other, each by one that serves before the old one drains.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
-
-import structlog
 
 from controlplane.children import Child
 from controlplane.config import PREFIX, Settings
+from controlplane.crew import Crew
 from controlplane.home import make_home, sole_supervisor
 from controlplane.ports import Reserved, reserve
+from controlplane.supervision import Addresses, Supervision
 from fleet.errors import FleetError, Kind
 
-_log = structlog.get_logger(__name__)
-
-START_S = 60.0
-MAX_STARTS = 3
-"""Attempts before a child's first readiness; after it, a crash is always answered by a restart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where this Ground Control listens, and where others reach it."""
-
-    listen: str
-    bootstrap_listen: str
-    advertise: str
-    bootstrap_advertise: str
-    metrics: str
+SPARE_S = 5.0
+"""How much longer than its drain a process may take to end before it is killed."""
 
 
 def workers_for(settings: Settings) -> int:
@@ -99,10 +82,16 @@ async def supervise(settings: Settings, *, started: Callable[[Addresses], None])
         bootstrap_port = ports.enter_context(reserve(settings.bootstrap_listen))
         metrics_port = ports.enter_context(reserve(settings.metrics)) if settings.metrics else None
         addresses = _addresses(settings, fleet_port, bootstrap_port, metrics_port)
-        migrated = asyncio.Event()
-        children = _children(settings, addresses, count, migrated)
+        migrated, names = asyncio.Event(), [f"worker-{number}" for number in range(1, count + 1)]
+        patience_s = settings.drain.total_seconds() + SPARE_S
+        crew = Crew(_children(settings, addresses, names, migrated), patience_s=patience_s)
+
+        async def prepare() -> None:
+            await _migrate(settings)
+            migrated.set()
+
         try:
-            return await _run(settings, addresses, children, migrated, started)
+            return await Supervision(settings, addresses, crew, names, prepare=prepare, started=started).run()
         finally:
             settings.ready_file.unlink(missing_ok=True)
 
@@ -119,13 +108,6 @@ def _addresses(
     )
 
 
-def _stop_signals() -> asyncio.Event:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     told = {
         "LISTEN": addresses.listen,
@@ -137,9 +119,8 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     return {**os.environ, **settings.environment(), **{PREFIX + name: text for name, text in told.items()}}
 
 
-def _children(settings: Settings, addresses: Addresses, count: int, migrated: asyncio.Event) -> list[Child]:
+def _children(settings: Settings, addresses: Addresses, names: Sequence[str], migrated: asyncio.Event) -> list[Child]:
     environment = _environment(settings, addresses)
-    names = [f"worker-{number}" for number in range(1, count + 1)]
     children = [
         Child(name, [sys.executable, "-m", "controlplane.worker", name], environment, reports=True, go=migrated)
         for name in names
@@ -166,84 +147,11 @@ def _authority_command(settings: Settings) -> list[str]:
 
 
 async def _migrate(settings: Settings) -> None:
-    """Bring the database up to date once, in a process of its own, so that this one stays small.
+    """Bring the database up to date, in a process of its own: this one stays small, and of the version that it was.
 
-    Meanwhile workers load their code; they touch the database when this is done.
+    At a start workers load their code meanwhile; they touch the database when this is done.
     """
     command = [sys.executable, "-m", "controlplane.cli", "migrate"]
     process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings.environment()})
     if await process.wait() != 0:
         raise FleetError(Kind.UNAVAILABLE, "MIGRATION_FAILED", "the database could not be brought up to date")
-
-
-async def _run(
-    settings: Settings,
-    addresses: Addresses,
-    children: list[Child],
-    migrated: asyncio.Event,
-    started: Callable[[Addresses], None],
-) -> int:
-    stop = _stop_signals()
-    keepers = [asyncio.create_task(child.keep(most_starts=MAX_STARTS), name=child.name) for child in children]
-    stopping = asyncio.create_task(stop.wait())
-    ready = asyncio.create_task(_bring_up(settings, addresses, children, migrated, started))
-    try:
-        done, _ = await asyncio.wait({stopping, ready, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-        if ready in done:
-            ready.result()
-            done, _ = await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-        for keeper in keepers:
-            if keeper in done:
-                keeper.result()  # a child that cannot start
-    finally:
-        _log.info("ground_control.stopping")
-        await _stop(children, settings.drain)
-        for task in (stopping, ready, *keepers):
-            task.cancel()
-        await asyncio.gather(stopping, ready, *keepers, return_exceptions=True)
-    _log.info("ground_control.stopped")
-    return 0
-
-
-async def _bring_up(
-    settings: Settings,
-    addresses: Addresses,
-    children: list[Child],
-    migrated: asyncio.Event,
-    started: Callable[[Addresses], None],
-) -> None:
-    await _migrate(settings)
-    migrated.set()
-    try:
-        async with asyncio.timeout(START_S):
-            for child in children:
-                await child.ready.wait()
-    except TimeoutError as error:
-        text = "not every process was ready in time: its log says why"
-        raise FleetError(Kind.UNAVAILABLE, "START_LATE", text) from error
-    facts = {
-        "pid": os.getpid(),
-        "listen": addresses.listen,
-        "bootstrap_listen": addresses.bootstrap_listen if settings.has_builtin_authority else "",
-        "advertise": addresses.advertise,
-        "bootstrap_advertise": addresses.bootstrap_advertise if settings.has_builtin_authority else "",
-        "metrics": addresses.metrics,
-        "spiffe_id": str(settings.ground_control),
-        "spiffe_endpoint_socket": settings.spiffe_endpoint_socket,
-        "processes": {child.name: child.pid for child in children},
-    }
-    partial = settings.ready_file.with_suffix(".partial")
-    partial.write_text(json.dumps(facts) + "\n")
-    partial.replace(settings.ready_file)
-    _log.info("ground_control.started", listen=addresses.listen, bootstrap_listen=addresses.bootstrap_listen)
-    started(addresses)
-
-
-async def _stop(children: list[Child], drain: timedelta) -> None:
-    """Stop workers first, so that they can still answer for what is under way; then the authority."""
-    for child in children:
-        child.expect_end()
-    patience = drain.total_seconds() + 5
-    for group in ([c for c in children if c.reports], [c for c in children if not c.reports]):
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*(child.stop(patience) for child in group))

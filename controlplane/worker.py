@@ -88,9 +88,8 @@ async def serve(
             await ready()
             await stop.wait()
             _log.info("worker.draining", streams=len(fleet.board))
-            await fleet.stop(settings.drain)
-            if bootstrap is not None:
-                await bootstrap.stop(timedelta(0))
+            listeners = (fleet, bootstrap) if bootstrap is not None else (fleet,)
+            await asyncio.gather(*(listener.stop(settings.drain) for listener in listeners))
             for task in background:
                 task.cancel()
     finally:

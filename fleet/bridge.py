@@ -45,7 +45,12 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _split(remote: str) -> tuple[str, int]:
+def split_address(remote: str) -> tuple[str, int]:
+    """Split `host:port`; an IPv6 address loses its brackets.
+
+    Raises:
+        FleetError: MALFORMED `ADDRESS_MALFORMED`.
+    """
     host, _, port = remote.rpartition(":")
     if not host or not port.isdecimal():
         raise malformed("ADDRESS_MALFORMED", "an address is host:port", subject=remote[:200])
@@ -87,7 +92,7 @@ class Bridge:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._remote = remote
-        self._host, self._port = _split(remote)
+        self._host, self._port = split_address(remote)
         self._expected = str(expected)
         self._trust_domain = parse_id(self._expected).trust_domain
         self._source = source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -69,7 +68,7 @@ class PolledFeed:
 
     def ends_at(self, position: Position, *, within: timedelta) -> bool:
         """Say that no later position is known of, and that this was looked at no longer ago than `within`."""
-        return position >= self._end and time.monotonic() - self._looked_at <= within.total_seconds()
+        return position >= self._end and asyncio.get_running_loop().time() - self._looked_at <= within.total_seconds()
 
     async def run(self) -> None:
         """Poll until cancelled, at once where there is a hint."""
@@ -87,7 +86,7 @@ class PolledFeed:
                 continue
 
     async def _look(self, *, hinted: bool) -> None:
-        asked_at = time.monotonic()
+        asked_at = asyncio.get_running_loop().time()
         position = await self._read_position()
         self._looked_at = asked_at
         self._polls[()] += 1

@@ -7,6 +7,7 @@ another process was told so. The streams themselves never poll.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ _log = structlog.get_logger(__name__)
 PATROL_S = 1.0
 """How often lost sessions are read, and the wall clock."""
 REVOKED_RETRY = timedelta(hours=1)
+RECONNECTS_PER_S = 500
+"""How fast a drain lets satellites come back: one core makes no more connections than twice as many."""
 
 
 class OpenStream:
@@ -85,7 +88,7 @@ class Board:
             older.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
         self._streams[stream.session.satellite] = stream
         if self.draining.is_set():
-            stream.end(_drained())
+            stream.end(_drained(timedelta(0)))
 
     def remove(self, stream: OpenStream) -> None:
         """Forget a stream."""
@@ -105,10 +108,11 @@ class Board:
         stream.scopes = wanted
 
     def drain(self) -> None:
-        """End all streams: another process will answer."""
+        """End all streams: another process will answer. They are told to come back at a pace that it can bear."""
         self.draining.set()
+        span = timedelta(seconds=len(self._streams) / RECONNECTS_PER_S)
         for stream in tuple(self._streams.values()):
-            stream.end(_drained())
+            stream.end(_drained(span * random.random()))  # noqa: S311 - spreads load
 
     def check_anchors(self) -> None:
         """End the streams whose root has left the bundle; to be called when the bundle changes."""
@@ -176,5 +180,5 @@ def revocation() -> Ended:
     return Ended(Farewell.REVOKED, "this identity is revoked until an operator reinstates it", REVOKED_RETRY)
 
 
-def _drained() -> Ended:
-    return Ended(Farewell.DRAINING, "the server is going down: another will answer")
+def _drained(retry_after: timedelta) -> Ended:
+    return Ended(Farewell.DRAINING, "the server is going down: another will answer", retry_after)

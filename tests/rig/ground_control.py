@@ -199,6 +199,16 @@ class GroundControl:
             self.process.wait()
             self.process = None
 
+    def workers(self) -> dict[str, int]:
+        """Say which processes serve now, as the ready file has it."""
+        facts = json.loads((self.data_dir / "ground-control.ready").read_text())
+        return {name: pid for name, pid in facts["processes"].items() if name.startswith("worker-")}
+
+    def reload(self) -> None:
+        """Have the workers replaced, one after the other."""
+        done = self.run("reload")
+        assert done.returncode == 0, done.stderr + self.log()[-4000:]
+
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 

@@ -7,10 +7,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.rig.programs import require
@@ -55,6 +56,11 @@ class Postgres:
         """Stop it as a crash would, connections and all."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
 
+    def processes(self) -> list[psutil.Process]:
+        """List its processes as they are now, the first of them first."""
+        first = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        return [first, *first.children(recursive=True)]
+
     def make_database(self, *, template: str = "template1") -> str:
         """Make a database, a copy of `template`; answers its URL."""
         self._databases += 1
@@ -82,6 +88,19 @@ class Postgres:
         )
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stdout[-2000:]}")
+
+
+@contextmanager
+def suspended(processes: Iterable[psutil.Process]) -> Iterator[None]:
+    """Have processes stand still: connections stay, and nobody answers on them."""
+    stopped = list(processes)
+    try:
+        for process in stopped:
+            process.suspend()
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
 
 
 @contextmanager

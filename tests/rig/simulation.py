@@ -91,7 +91,14 @@ async def until(true: Callable[[], bool], what: str, *, within_s: float = PATIEN
 
 
 def simulated(
-    client: FleetClient, options: Options, count: int, *, groups: tuple[str, ...], plan: Plan, processes: int = 0
+    client: FleetClient,
+    options: Options,
+    count: int,
+    *,
+    groups: tuple[str, ...],
+    plan: Plan,
+    processes: int = 0,
+    addresses: tuple[str, ...] = (),
 ) -> Simulation:
     """Prepare simulated satellites, as `satctl simulate` does."""
     store = ProfileStore(options.home, options.profile)
@@ -105,14 +112,23 @@ def simulated(
         groups=groups,
         processes=processes_for(count, processes),
         progress=lambda _what, _whole: None,
+        addresses=addresses,
     )
 
 
 @asynccontextmanager
 async def simulation(
-    satctl: Satctl, count: int, *, groups: tuple[str, ...], processes: int = 0
+    satctl: Satctl,
+    count: int,
+    *,
+    groups: tuple[str, ...],
+    processes: int = 0,
+    addresses: tuple[str, ...] = (),
+    plan: Plan | None = None,
 ) -> AsyncIterator[Simulation]:
     """Prepare simulated satellites on the say of whoever is logged in."""
     options = Options(satctl.home, "default", "", "", "", PATIENCE_S, "")
     async with connect(options) as client:
-        yield simulated(client, options, count, groups=groups, plan=Plan(), processes=processes)
+        yield simulated(
+            client, options, count, groups=groups, plan=plan or Plan(), processes=processes, addresses=addresses
+        )

@@ -31,6 +31,10 @@ def simulate(
     satellites: Annotated[int, typer.Option("--satellites", "-n", min=1, max=99_999, help="How many.")] = 100,
     duration: Annotated[str, typer.Option(help="How long to run once begun; 0 runs until Ctrl-C.")] = "0",
     group: Annotated[list[str] | None, typer.Option(help="Put new ones into this group.", show_default=False)] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(help="host:port of a fleet listener; several share the load. [the profile's]", show_default=False),
+    ] = None,
     ramp: Annotated[float, typer.Option(min=0.1, help="Connections begun a second.")] = 500.0,
     failing: Annotated[float, typer.Option(min=0, max=1, help="Share that reports a failed artifact.")] = 0.0,
     refusing: Annotated[float, typer.Option(min=0, max=1, help="Share that reports a refused artifact.")] = 0.0,
@@ -72,6 +76,7 @@ def simulate(
         satellites=satellites,
         duration_s=_seconds(duration),
         groups=tuple(group or ()),
+        addresses=tuple(address or ()),
         plan=session.plan(
             processes=session.processes_for(satellites, processes),
             failing=failing,

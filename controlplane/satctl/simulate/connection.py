@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from grpc.aio import AioRpcError, Metadata
 
 from controlplane.satctl.simulate.http2 import Blocks, BrokenConnectionError, Ended, Http2, Message, request_headers
+from fleet.bridge import split_address
 from fleet.errors import FleetError, Kind
 from fleet.rpc_errors import STATUS_KEY, from_rpc_error
 from fleet.svid import X509Material, read_leaf
@@ -33,12 +35,11 @@ def _lost(detail: str) -> FleetError:
 
 
 class Dialer:
-    """Makes connections to one Ground Control, whose exact ID each of them verifies."""
+    """Makes connections to one Ground Control, whose exact ID each of them verifies, at one of its addresses."""
 
-    def __init__(self, address: str, *, ground_control: str, roots: Sequence[bytes]) -> None:
-        self.host, _, port = address.rpartition(":")
-        self.port = int(port)
-        self.authority = address
+    def __init__(self, addresses: Sequence[str], *, ground_control: str, roots: Sequence[bytes]) -> None:
+        self._addresses = tuple(map(split_address, addresses))
+        self.authority = addresses[0]
         self.blocks = Blocks()
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -86,13 +87,25 @@ class Dialer:
     async def connect(self, pem: bytes) -> Connection:
         """Open a connection with an identity; TLS is done, HTTP/2's preface is sent.
 
+        Which of several addresses is tried first is by chance; the next one is where nothing answers at it.
+
         Raises:
             FleetError: UNAVAILABLE `GC_UNREACHABLE`, `CONNECT_LATE`; UNIDENTIFIED `GC_UNTRUSTED`, `GC_ID_MISMATCH`.
         """
+        *others, last = random.sample(self._addresses, len(self._addresses))
+        for address in others:
+            try:
+                return await self._connect(address, pem)
+            except FleetError as error:
+                if error.reason != "GC_UNREACHABLE":
+                    raise
+        return await self._connect(last, pem)
+
+    async def _connect(self, address: tuple[str, int], pem: bytes) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_connection(lambda: Connection(self, pem), self.host, self.port)
+                _, connection = await loop.create_connection(lambda: Connection(self, pem), *address)
                 try:
                     await connection.ready
                 except BaseException:

@@ -42,12 +42,30 @@ class MismatchError(Exception):
     """A delta does not give what it promises."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A delta that was read."""
+
+    to: Content
+    resources: int
+    """Resources that it brings."""
+    again: int
+    """How many of them were held already, in the same version."""
+
+
 class Library:
-    """All contents that the satellites of one process hold."""
+    """All contents that the satellites of one process hold.
+
+    Attributes:
+        resources: how many resources satellites were sent, all together.
+        again: how many of them they held already.
+    """
 
     def __init__(self) -> None:
         self._contents: WeakValueDictionary[bytes, Content] = WeakValueDictionary({EMPTY_SCOPE: NOTHING})
-        self._steps: OrderedDict[tuple[bytes, bytes], Content] = OrderedDict()
+        self._steps: OrderedDict[tuple[bytes, bytes], Step] = OrderedDict()
+        self.resources = 0
+        self.again = 0
 
     def apply(self, held: Content, delta: bytes, *, delta_digest: bytes, to_digest: bytes) -> Content:
         """Apply a serialized Delta: `(content, bytes) → content`.
@@ -57,16 +75,18 @@ class Library:
         """
         if hashlib.sha256(delta).digest() != delta_digest:
             raise MismatchError("the bytes are not those that were promised")
-        step = (held.digest, delta_digest)
-        found = self._steps.get(step) or self._read(held, delta)
-        if found.digest != to_digest:
+        key = (held.digest, delta_digest)
+        step = self._steps.get(key) or self._read(held, delta)
+        if step.to.digest != to_digest:
             raise MismatchError("the scope is not what was promised")
-        self._steps[step] = found
+        self._steps[key] = step
         if len(self._steps) > MAX_STEPS:
             self._steps.popitem(last=False)
-        return found
+        self.resources += step.resources
+        self.again += step.again
+        return step.to
 
-    def _read(self, held: Content, delta: bytes) -> Content:
+    def _read(self, held: Content, delta: bytes) -> Step:
         try:
             read = state_pb2.Delta.FromString(delta)
         except DecodeError as error:
@@ -79,8 +99,9 @@ class Library:
                 raise MismatchError("a resource is not its version")
             versions[resource.kind, resource.name] = resource.version
         digest = scope_digest((kind, name, version) for (kind, name), version in versions.items())
-        made = Content(digest, versions)
-        return self._contents.setdefault(digest, made)
+        again = sum(held.versions.get((one.kind, one.name)) == one.version for one in read.upserts)
+        made = self._contents.setdefault(digest, Content(digest, versions))
+        return Step(made, len(read.upserts), again)
 
 
 @dataclass(slots=True)

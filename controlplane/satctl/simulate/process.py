@@ -43,6 +43,8 @@ class Begin:
     """What device keys come from, hexadecimal."""
     names: list[str]
     plan: Plan
+    addresses: list[str]
+    """Where its fleet's listeners are."""
 
     def as_line(self) -> dict[str, Any]:
         """Write it."""
@@ -52,7 +54,7 @@ class Begin:
 def read_begin(line: dict[str, Any]) -> Begin:
     """Read it."""
     told = line["begin"]
-    return Begin(told["place"], told["secret"], told["names"], Plan(**told["plan"]))
+    return Begin(told["place"], told["secret"], told["names"], Plan(**told["plan"]), told["addresses"])
 
 
 def _say(**line: Any) -> None:  # noqa: ANN401 - JSON
@@ -81,7 +83,7 @@ async def _work() -> None:
 
 async def _live(begin: Begin, place: JoinString, identities: Identities, lines: AsyncIterator[dict[str, Any]]) -> None:
     world = World(
-        Dialer(place.address, ground_control=place.ground_control, roots=place.roots),
+        Dialer(begin.addresses, ground_control=place.ground_control, roots=place.roots),
         begin.plan,
         lambda name: identities.current(name, time.time()),
     )
@@ -127,6 +129,7 @@ async def _tell(world: World) -> None:
 def _piece(world: World) -> dict[str, Any]:
     counts, dialer = world.tally.counts, world.dialer
     counts["bytes_received"], counts["bytes_sent"] = dialer.received_bytes, dialer.sent_bytes
+    counts["resources"], counts["resources_again"] = world.library.resources, world.library.again
     return world.tally.piece()
 
 

@@ -118,6 +118,7 @@ class Simulation:
     """One run.
 
     Attributes:
+        addresses: the fleet's listeners; where there are none, the place's own.
         whole: what has been seen so far.
     """
 
@@ -130,6 +131,7 @@ class Simulation:
     groups: Sequence[str]
     processes: int
     progress: Callable[[str, Whole], None]
+    addresses: Sequence[str] = ()
     whole: Whole = field(default_factory=Whole)
     _children: list[Child] = field(default_factory=list)
     began: float = 0.0
@@ -174,7 +176,8 @@ class Simulation:
         count = len(self._children)
         shares = [list(self.names[at::count]) for at in range(count)]
         for child, names in zip(self._children, shares, strict=True):
-            begin = Begin(self.place.spent().encode(), self.secret.hex(), names, self.plan)
+            addresses = list(self.addresses) or [self.place.address]
+            begin = Begin(self.place.spent().encode(), self.secret.hex(), names, self.plan, addresses)
             await child.tell(**begin.as_line())
         self.progress("identities", self.whole)
         async with asyncio.TaskGroup() as tasks:

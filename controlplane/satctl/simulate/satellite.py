@@ -72,9 +72,10 @@ class Satellite(Site):
             if coming.over.done() or asyncio.current_task().cancelling():  # type: ignore[union-attr] # we are one
                 coming.drop()
                 self._current = None
-        return self._left_s(goodbye)
+        return self.left_s(goodbye)
 
-    def _left_s(self, goodbye: state_pb2.Goodbye | None) -> float:
+    def left_s(self, goodbye: state_pb2.Goodbye | None) -> float:
+        """Say how long to wait after the end of a stream."""
         if goodbye is None:
             self.world.tally.errors["LINK_LOST"] += 1
             return self._retry_s(0)
@@ -83,7 +84,7 @@ class Satellite(Site):
             return 0.05
         if goodbye.reason in (state_pb2.GOODBYE_REASON_REVOKED, state_pb2.GOODBYE_REASON_UPGRADE_REQUIRED):
             return HOUR_S
-        return goodbye.retry_after.seconds + self.window_s * chance()
+        return goodbye.retry_after.ToTimedelta().total_seconds() + self.window_s * chance()
 
     def cut(self) -> None:
         """Lose the connection, as a link that breaks does it."""

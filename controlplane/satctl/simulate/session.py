@@ -19,6 +19,7 @@ from controlplane.satctl.simulate.identities import SECRET_FILE, load_or_make_se
 from controlplane.satctl.simulate.plan import PREFIX, REGION, Plan, name_of
 from controlplane.satctl.simulate.run import Simulation, check_share, processes_for
 from controlplane.satctl.simulate.tally import Whole, first_error, percentile
+from fleet.bridge import split_address
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2
 
@@ -37,6 +38,7 @@ class Wanted:
     satellites: int
     duration_s: float
     groups: tuple[str, ...]
+    addresses: tuple[str, ...]
     plan: Plan
     processes: int
     cut_s: float
@@ -63,8 +65,11 @@ async def simulate(client: FleetClient, options: Options, wanted: Wanted) -> Sum
     """Run a simulation to its end.
 
     Raises:
-        FleetError: REFUSED `RPC_REFUSED` where the operator is no admin; what else keeps it from beginning.
+        FleetError: MALFORMED `ADDRESS_MALFORMED`; REFUSED `RPC_REFUSED` where the operator is no admin; what else
+            keeps it from beginning.
     """
+    for address in wanted.addresses:
+        split_address(address)
     store = ProfileStore(options.home, options.profile)
     simulation = Simulation(
         client=client,
@@ -76,6 +81,7 @@ async def simulate(client: FleetClient, options: Options, wanted: Wanted) -> Sum
         groups=wanted.groups,
         processes=wanted.processes,
         progress=_Progress(wanted.satellites),
+        addresses=wanted.addresses,
     )
     begin = (await client.call(client.fleet.GetFleetStatus, pb.GetFleetStatusRequest())).position
     try:
@@ -162,6 +168,8 @@ async def _summary(client: FleetClient, simulation: Simulation, wanted: Wanted, 
         "deltas": counts["deltas"],
         "snapshots": counts["snapshots"],
         "inventories": counts["inventories"],
+        "resources": counts["resources"],
+        "resources_again": counts["resources_again"],
         "received_ms": _spread(await _delays(client, whole, begin)),
         "back_ms": _spread(whole.times.get("back", ())),
         "reports": counts["reports"],

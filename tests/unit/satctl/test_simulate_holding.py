@@ -54,6 +54,15 @@ def test_a_delta_starts_from_what_is_held() -> None:
         applied({}, update("fleet", swap, content(b), from_digest=content(a)), library)
 
 
+def test_what_is_sent_is_counted_and_what_was_held_already() -> None:
+    library, a, b = Library(), resource("hub/a:1", b"a"), resource("hub/b:1", b"b")
+    held = applied({}, update("fleet", state_pb2.Delta(upserts=[a]), content(a)), library)
+    more = update("fleet", state_pb2.Delta(upserts=[a, b]), content(a, b), from_digest=content(a))
+    for _ in range(3):
+        applied(held, more, library)
+    assert (library.resources, library.again) == (1 + 3 * 2, 3)
+
+
 def test_what_is_not_what_it_promises_changes_nothing() -> None:
     library, a = Library(), resource("hub/a:1", b"a")
     forged = resource_pb2.Resource(kind=ARTIFACT, name="hub/a:1", payload=b"other", version=a.version)
