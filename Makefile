@@ -85,6 +85,11 @@ bench: $(READY) ## measure beside peers in the same run (ONLY=name, QUICK=1)
 bench-scale: $(READY) ## measure what one Ground Control carries (SATELLITES=2000, WORKERS=2, REGISTERED=100000, ONLY=fleet|registered)
 	@$(BIN)/python -m tests.bench.scale
 
+.PHONY: soak
+soak: $(READY) ## live through a day of a fleet in minutes, fail on what grows (SATELLITES=300, MINUTES=16, WORKERS=2)
+	@$(BIN)/python -m tests.rig.tools bench
+	@$(BIN)/python -m tests.bench.scale.soak
+
 .PHONY: clean
 clean: ## remove what was built here; the tool cache stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -28,6 +28,7 @@ from controlplane.satctl.simulate.site import World
 from controlplane.satctl.simulate.tally import first_error
 from fleet.errors import FleetError, Kind
 from fleet.joinstring import JoinString, parse_join_string
+from fleet.log import configure_logging
 
 PIECE_S = 1.0
 _LINE = 1 << 26
@@ -153,6 +154,7 @@ async def _cut(world: World, satellites: list[Satellite], seconds: float) -> Non
 
 def main() -> int:
     """Run one process: the answer is the exit code."""
+    configure_logging(program="satctl", level="error")  # standard output is what the parent reads
     gc.set_threshold(100_000, 50, 1_000)  # as the server's: ten thousand satellites are a large heap
     try:
         uvloop.run(_work())
