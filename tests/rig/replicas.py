@@ -36,22 +36,24 @@ def own_authority(directory: Path) -> Iterator[Path]:
     assert process.returncode == 0, log.read_text()
 
 
+def replica(directory: Path, name: str, authority: Path, database_url: str, *, workers: int) -> GroundControl:
+    """Describe one of several Ground Controls that share database, keys and authority."""
+    options = {
+        "database_url": database_url,
+        "workers": str(workers),
+        "authority_dir": str(authority),
+        "secrets_dir": str(directory / "secrets"),
+    }
+    own = directory / name
+    own.mkdir()
+    return GroundControl(own, options)
+
+
 @contextmanager
 def replicas(directory: Path, postgres: Postgres, *, workers: int = 2) -> Iterator[tuple[GroundControl, GroundControl]]:
-    """Run two Ground Controls that share database, keys and authority, each with workers of its own."""
+    """Run two Ground Controls, each with workers of its own."""
     with own_authority(directory / "authority") as authority:
-        options = {
-            "database_url": postgres.make_database(),
-            "workers": str(workers),
-            "authority_dir": str(authority),
-            "secrets_dir": str(directory / "secrets"),
-            "metrics": "127.0.0.1:0",
-        }
-        one, other = (GroundControl(_made(directory / name), dict(options)) for name in ("one", "other"))
+        url = postgres.make_database()
+        one, other = (replica(directory, name, authority, url, workers=workers) for name in ("one", "other"))
         with one, other:
             yield one, other
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir()
-    return directory

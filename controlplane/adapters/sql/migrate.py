@@ -12,10 +12,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
 from controlplane.adapters.sql.engine import database_url, make_engine, translated
+from fleet.errors import FleetError, Kind
 
 _LOCK = 0x666C656574  # "fleet": PostgreSQL's advisory lock of all migrations of this product
 
@@ -24,7 +27,8 @@ def migrate(url: str) -> None:
     """Upgrade the database; nothing where it is up to date already.
 
     Raises:
-        FleetError: MALFORMED `DATABASE_URL_MALFORMED`; UNAVAILABLE `STORE_UNAVAILABLE`, `STORE_FULL`.
+        FleetError: MALFORMED `DATABASE_URL_MALFORMED`; PRECONDITION `DATABASE_NEWER` where a newer version has been
+            at it; UNAVAILABLE `STORE_UNAVAILABLE`, `STORE_FULL`.
     """
     parsed = database_url(url)
     with translated(), _file_lock(parsed):
@@ -43,7 +47,16 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    _check_known(config, connection)
     command.upgrade(config, "head")
+
+
+def _check_known(config: Config, connection: Connection) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    if found - known:
+        text_ = "a newer version has been at this database: start that version, or restore a backup from before it"
+        raise FleetError(Kind.PRECONDITION, "DATABASE_NEWER", text_, subject=", ".join(sorted(found - known)))
 
 
 @contextmanager

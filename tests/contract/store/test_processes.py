@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from controlplane.adapters.opening import open_fleet
 from controlplane.adapters.sql.engine import Database, database_url, make_engine
@@ -114,6 +114,19 @@ async def test_a_session_taken_over_by_another_process_is_told_to_the_first(open
 
 async def test_migrating_twice_at_once_is_migrating_once(url: str) -> None:
     await asyncio.gather(*(asyncio.to_thread(migrate, url) for _ in range(3)))
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(url: str) -> None:
+    engine = make_engine(database_url(url))
+    newer, known = text("UPDATE alembic_version SET version_num = 'v9999'"), text("SELECT * FROM alembic_version")
+    with engine.begin() as connection:
+        connection.execute(newer)
+    with pytest.raises(FleetError) as refused:
+        migrate(url)
+    assert (refused.value.kind, refused.value.reason) == (Kind.PRECONDITION, "DATABASE_NEWER")
+    with engine.begin() as connection:
+        assert connection.execute(known).all() == [("v9999",)]
+    engine.dispose()
 
 
 @pytest.mark.needs_postgres
