@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -109,9 +110,9 @@ class DailyLife:
         async with connect(self.options) as client:
             await self._apply(client, pb.Change(source=source), *groups, *artifacts, *assigned)
 
-    async def go_on(self, pause_s: float) -> None:
-        """Change something, again and again, until cancelled."""
-        while True:
+    async def go_on(self, pause_s: float, *, most: float = math.inf) -> None:
+        """Change something, again and again, until so much has been changed."""
+        while self.changes < most:
             async with connect(self.options) as client:
                 await self.change(client)
             await asyncio.sleep(pause_s)
