@@ -40,6 +40,7 @@ class PolledFeed:
         meter.watch(LOG_EPOCH, lambda: self._end.epoch)
         self._end = Position(0, 0)
         self._looked_at = -math.inf
+        self._grew_at = -math.inf
         self._grown = asyncio.Event()
         self._hinted = asyncio.Event()
 
@@ -47,6 +48,7 @@ class PolledFeed:
         """Say, in the event loop, that the log has grown up to here."""
         if position > self._end:
             self._end = position
+            self._grew_at = asyncio.get_running_loop().time()
             self._grown.set()
             self._grown = asyncio.Event()
 
@@ -92,6 +94,8 @@ class PolledFeed:
         self._polls[()] += 1
         if self.hinted_at and not hinted and position > self._end:
             self._missed[()] += 1
+        if position < self._end and asked_at > self._grew_at:
+            self._end = position  # an older database was restored under us: whoever waits for its past waits in vain
         self.publish(position)
 
 

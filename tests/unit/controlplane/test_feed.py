@@ -11,6 +11,7 @@ from controlplane.adapters.feed import PolledFeed
 from controlplane.app.catalog import FEED_HINTS, FEED_MISSED, LOG_REVISION
 from controlplane.app.meter import Meter, Sample
 from fleet.position import Position
+from tests.rig.identity import eventually
 
 WAIT = timedelta(seconds=10)
 
@@ -53,3 +54,18 @@ async def test_a_change_that_no_hint_told_of_is_counted_where_hints_are_due(
     meter = await followed(hinted_at=hinted_at, told=told)
     assert meter.counts(FEED_MISSED)[()] == missed
     assert meter.counts(FEED_HINTS)[()] == told
+
+
+async def test_a_database_that_was_restored_from_before_is_followed_as_it_is() -> None:
+    log = Log()
+    feed = PolledFeed(log.position, poll=timedelta(milliseconds=1))
+    running = asyncio.create_task(feed.run())
+    try:
+        await feed.wait_beyond(Position(1, 4), WAIT)
+        log.revision = 3
+        await eventually(lambda: feed.ends_at(Position(1, 3), within=WAIT))
+        log.revision = 4
+        assert await feed.wait_beyond(Position(1, 3), WAIT) == Position(1, 4)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
