@@ -36,6 +36,8 @@ from tests.rig.identity import HeldIdentity
 
 TRUST_DOMAIN = "fleet.test"
 START_S = 60.0
+RELOAD_S = 600.0
+"""Thousands of streams go to others one worker after the other."""
 STOP_S = 20.0
 POLL_S = 0.05
 
@@ -206,20 +208,20 @@ class GroundControl:
 
     def reload(self) -> None:
         """Have the workers replaced, one after the other."""
-        done = self.run("reload")
+        done = self.run("reload", within_s=RELOAD_S)
         assert done.returncode == 0, done.stderr + self.log()[-4000:]
 
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, within_s: float = START_S) -> subprocess.CompletedProcess[str]:
         """Run another `ground-control` command on the same settings."""
         return subprocess.run(
             [sys.executable, "-m", "controlplane.cli", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=START_S,
+            timeout=within_s,
             check=False,
         )
 
