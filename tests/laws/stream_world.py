@@ -356,10 +356,16 @@ class Satellite:
             staged, kept = self.journal.staged[scope]
             counts.bytes_again += len(kept) if staged.delta_digest == delta_digest else 0
         counts.resources += len(upserts)
-        held = self.journal.holding.get(scope)
+        held = None if self._is_on_its_way(scope) else self.journal.holding.get(scope)
         for key, version in versions_of(upserts).items():
             if held and key in held.resources and held.resources[key].version == version:
                 counts.held_again += 1
+
+    def _is_on_its_way(self, scope: str) -> bool:
+        """Say whether an earlier delta of the scope is: what it takes away may have to be sent again."""
+        parts = (message.body for message in self.down if isinstance(message.body, client.Part))
+        taken = self.client.updating if self.client is not None else frozenset()
+        return scope in taken or any(part.binding.scope == scope for part in parts)
 
     def _send(self, body: client.Body, position: Position | None = None, *, complete: bool = False) -> None:
         self.sequence += 1

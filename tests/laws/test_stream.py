@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.domain import session as client
@@ -92,6 +92,15 @@ def converge(world: World) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(actions)
+@example(
+    [
+        ("put", "fleet", KEYS[0], b""),
+        ("settle",),
+        ("connect", "ship"),
+        ("delete", "fleet", KEYS[0]),
+        ("put", "fleet", KEYS[0], b""),
+    ]
+)
 def test_any_interleaving_converges_to_the_servers_set(script: list[tuple[object, ...]]) -> None:
     world = World(NAMES)
     for action in script:
