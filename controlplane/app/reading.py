@@ -7,7 +7,7 @@ from datetime import datetime
 
 from controlplane.app.ports import PageRequest, Store
 from controlplane.domain.checks import check_page
-from controlplane.domain.commands import Changes
+from controlplane.domain.commands import Changes, EntityKind
 from controlplane.domain.entities import (
     Artifact,
     Block,
@@ -24,9 +24,9 @@ from controlplane.domain.entities import (
     Source,
     TrustRoot,
 )
+from controlplane.domain.rules import unknown
 from controlplane.domain.state import Desired, WholeState
 from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
-from fleet.errors import FleetError, Kind
 
 
 def _page(size: int, token: str) -> PageRequest:
@@ -136,7 +136,7 @@ class FleetReading:
         """Compute what a satellite should hold. UNKNOWN `SATELLITE_UNKNOWN`."""
         found = await self._store.desired([satellite])
         if satellite not in found:
-            raise FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=satellite[:80])
+            raise unknown(EntityKind.SATELLITE, satellite)
         return found[satellite]
 
     async def knows(self, scope: str, digest: bytes) -> bool:

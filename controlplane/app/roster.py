@@ -20,9 +20,11 @@ import structlog
 from controlplane.app.defects import presentable
 from controlplane.app.ports import ChangeFeed
 from controlplane.app.tracing import NoTracer, Tracer
+from controlplane.domain.commands import EntityKind
 from controlplane.domain.roster import Enrolled, Moved, Roster, Survey
+from controlplane.domain.rules import unknown
 from controlplane.domain.state import Desired
-from fleet.errors import FleetError, Kind
+from fleet.errors import FleetError
 from fleet.position import Position
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +92,7 @@ class RosterKeeper:
         await self._know(name, after or _BEGINNING)
         found = self._roster.desired(name)
         if found is None:
-            raise FleetError(Kind.UNKNOWN, "SATELLITE_UNKNOWN", "there is no such satellite", subject=name[:80])
+            raise unknown(EntityKind.SATELLITE, name)
         return found
 
     async def _know(self, name: str, after: Position) -> None:

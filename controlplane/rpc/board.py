@@ -7,7 +7,6 @@ another process was told so. The streams themselves never poll.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
+from fleet.chance import chance
 from fleet.errors import FleetError
 from fleet.protocol import Farewell
 
@@ -112,7 +112,7 @@ class Board:
         self.draining.set()
         span = timedelta(seconds=len(self._streams) / RECONNECTS_PER_S)
         for stream in tuple(self._streams.values()):
-            stream.end(_drained(span * random.random()))  # noqa: S311 - spreads load
+            stream.end(_drained(span * chance()))
 
     def check_anchors(self) -> None:
         """End the streams whose root has left the bundle; to be called when the bundle changes."""

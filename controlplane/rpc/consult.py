@@ -26,10 +26,6 @@ class Consultant:
         self._unsure: dict[Generation, asyncio.Future[bool]] = {}
         self._puzzled = asyncio.Event()
 
-    def remembers(self, scope: str, digest: bytes) -> bool:
-        """Say whether a scope is known to have had this digest, without asking."""
-        return (scope, digest) in self._known
-
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope is known to have had this digest."""
         key = (scope, digest)

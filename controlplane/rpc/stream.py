@@ -26,8 +26,8 @@ from controlplane.domain.session import Ended
 from controlplane.domain.state import Binding, Desired
 from controlplane.domain.status import Report, SessionKey, only_progressed
 from controlplane.rpc import frames
-from controlplane.rpc.allowance import Allowance
 from controlplane.rpc.board import Board, OpenStream, expiry, revocation
+from controlplane.rpc.bucket import Bucket
 from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
@@ -45,6 +45,10 @@ from fleet.v1 import state_pb2 as pb
 FIRST_MESSAGE_S = 15.0
 INBOX = 16
 """Messages of a satellite that wait for the pump."""
+BURST = 100.0
+"""Messages of a satellite at once: an inventory of ten thousand resources, and what else a start brings."""
+MESSAGES_PER_S = 10.0
+"""One that works sends a report at each change, and its health every 30 s. What is beyond waits, and so does it."""
 STORE_PAUSE_S = 1.0
 """How often a stream asks a store again that does not answer."""
 LEAVE_S = 2.0
@@ -180,7 +184,7 @@ class _Pump:
             await self.stream.stirred.wait()
 
     async def _read(self, requests: Requests) -> None:
-        allowance = Allowance()
+        allowance = Bucket(BURST, MESSAGES_PER_S)
         async for message in requests:
             if (wait_s := allowance.spend(time.monotonic())) > 0:
                 await asyncio.sleep(wait_s)  # meanwhile the satellite's own flow control holds it up
@@ -277,12 +281,9 @@ class _Pump:
         return frozenset(unknown)
 
     async def _has_had(self, scope: str, digest: bytes) -> bool:
-        consultant = self._parts.consultant
         if not digest:
             return False
-        if self._parts.fleet.roster.had(scope, digest) or consultant.remembers(scope, digest):
-            return True
-        return await consultant.knows(scope, digest)
+        return self._parts.fleet.roster.had(scope, digest) or await self._parts.consultant.knows(scope, digest)
 
     async def _update(self, position: Position, steps: tuple[table.Step, ...]) -> None:
         with self._parts.fleet.tracer.span("stream.update", revision=position.revision, steps=len(steps)):

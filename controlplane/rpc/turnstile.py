@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 
+from controlplane.rpc.bucket import Bucket
 from fleet.errors import FleetError, Kind
 
 BURST = 60.0
@@ -40,7 +41,7 @@ class Turnstile:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._calls: OrderedDict[str, Bucket] = OrderedDict()
         self._arriving: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -52,16 +53,15 @@ class Turnstile:
         Raises:
             FleetError: EXHAUSTED `TOO_MANY_CALLS`.
         """
-        now = self._clock()
-        left, at = self._calls.pop(satellite, (BURST, now))
-        left = min(left + (now - at) * CALLS_PER_S, BURST)
-        allowed = left >= 1
-        self._calls[satellite] = (left - 1 if allowed else left, now)
-        if len(self._calls) > REMEMBERED:
-            self._calls.popitem(last=False)
-        if not allowed:
-            wait = timedelta(seconds=(1 - left) / CALLS_PER_S + 1)
-            text = "this satellite calls too often"
+        calls = self._calls.get(satellite)
+        if calls is None:
+            calls = self._calls[satellite] = Bucket(BURST, CALLS_PER_S)
+            if len(self._calls) > REMEMBERED:
+                self._calls.popitem(last=False)
+        self._calls.move_to_end(satellite)
+        wait_s = calls.take(self._clock())
+        if wait_s:
+            text, wait = "this satellite calls too often", timedelta(seconds=wait_s + 1)
             raise FleetError(Kind.EXHAUSTED, "TOO_MANY_CALLS", text, subject=satellite, retry_after=wait)
 
     def arrive(self, satellite: str) -> None:

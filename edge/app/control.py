@@ -8,7 +8,6 @@ A link that breaks costs nothing but time: what is held stays enforced, and the 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from edge.domain.desired import Enforced, enforce
 from edge.domain.holding import Holding, Mismatch, apply, holding_digest
 from edge.domain.report import Report
 from edge.domain.session import Leave
+from fleet.chance import chance
 from fleet.errors import FleetError, Kind
 from fleet.protocol import Farewell
 from fleet.signing import Signers
@@ -247,12 +247,12 @@ class Control:
         now = self.clock.now()
         ours = ((not_after or now) - now) * _HALF
         theirs = (peer - now) * _MOST if peer else ours
-        return max(min(ours, theirs) * (0.9 + _chance() / 5), _SHORTEST)
+        return max(min(ours, theirs) * (0.9 + chance() / 5), _SHORTEST)
 
     async def _pause(self, left: Leave) -> None:
         if left.goodbye and left.goodbye.why is Farewell.REVOKED:
             self._revoked(True)
-        wait = table.retry(left, failures=self._failures, window=self.window, chance=_chance())
+        wait = table.retry(left, failures=self._failures, window=self.window, chance=chance())
         self._failures += 1
         self.link = self.stream = None
         self.linked.clear()
@@ -267,7 +267,3 @@ class Control:
         self.status = replace(
             LinkStatus(state, text, since, number or self.status.session_number, name), retry_at=retry_at
         )
-
-
-def _chance() -> float:
-    return random.random()  # noqa: S311 - spreads reconnects and reports

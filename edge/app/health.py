@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -17,6 +16,7 @@ from edge.app.progress import ProgressBoard
 from edge.domain.health import Health, Inventory, Machine
 from edge.domain.link import LinkStanding
 from edge.domain.plan import Edition
+from fleet.chance import chance
 from fleet.errors import FleetError
 from fleet.link import Link
 
@@ -64,7 +64,7 @@ class HealthReporter:
             if not self._control.linked.is_set():
                 await self._control.linked.wait()
                 # A whole fleet comes back from a cut at once; its health need not.
-                await asyncio.sleep(self._pace().total_seconds() * _chance())
+                await asyncio.sleep(self._pace().total_seconds() * chance())
 
     async def _report(self) -> timedelta:
         stream, pace = self._control.stream, self._pace()
@@ -112,7 +112,3 @@ class HealthReporter:
         except FleetError:
             return False
         return True
-
-
-def _chance() -> float:
-    return random.random()  # noqa: S311 - spreads reports

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+
+from fleet.chance import chance
 
 _PAUSE_S = 0.1
 """Changes within this time are one report."""
@@ -68,7 +69,7 @@ class Occasions:
         return self._spread(_MOVING_PAUSE_S + rows * _MOVING_ROW_S, _MOVING_SPREAD)
 
     def _spread(self, least_s: float, part: float) -> float:
-        return least_s + self._window().total_seconds() * part * random.random()  # noqa: S311 - spreads load
+        return least_s + self._window().total_seconds() * part * chance()
 
 
 class Listener:

@@ -7,7 +7,6 @@ a time for the same one. What goes wrong becomes a setback of its edition and ho
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
 from edge.domain.link import WAITS
 from edge.domain.plan import Action, Edition, Judge, Keep, Publish, Retag, Setback, Site, Wait, Withdraw, plan
+from fleet.chance import chance
 from fleet.errors import FleetError, Kind
 
 _log = structlog.get_logger(__name__)
@@ -309,7 +309,7 @@ class Reconciler:
                 pass
 
     def _refuse(self, edition: Edition, verdict: Refused) -> None:
-        until = self._now() + retry.REFUSED_RETRY * (0.75 + _chance() / 2)
+        until = self._now() + retry.REFUSED_RETRY * (0.75 + chance() / 2)
         known = self._setbacks.get(edition)
         if known is None or known.reason != verdict.reason:
             self._since[edition] = self._now()
@@ -322,7 +322,7 @@ class Reconciler:
         key = _key(action)
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + (error.reason not in WAITS)
-        until = self._now() + retry.pause(error, failures=failures, chance=_chance())
+        until = self._now() + retry.pause(error, failures=failures, chance=chance())
         if isinstance(action, Judge | Publish):
             self._since.setdefault(action.edition, self._now())
             self._setbacks[action.edition] = Setback(error.reason, error.public, until)
@@ -355,7 +355,3 @@ def _key(action: Action) -> object:
 
 def _lane(action: Action) -> str:
     return _WRITE if isinstance(action, Retag | Withdraw) else _IMAGE
-
-
-def _chance() -> float:
-    return random.random()  # noqa: S311 - spreads retries

@@ -108,6 +108,10 @@ class Journal:
     position: Position | None = None
     staged: dict[str, tuple[client.Staged, bytes]] = field(default_factory=dict)
 
+    def stage(self, effect: client.Stage) -> None:
+        before = b"" if effect.restart else self.staged[effect.staged.binding.scope][1]
+        self.staged[effect.staged.binding.scope] = (effect.staged, before + effect.chunk)
+
 
 @dataclass
 class Counts:
@@ -232,9 +236,8 @@ class Satellite:
                 held = {s: server.Held(h.digest, h.precedence) for s, h in journal.holding.items()}
                 staged = {s: server.Staged(st.delta_digest, st.received_bytes) for s, (st, _) in journal.staged.items()}
                 self.up.append(server.Subscribed(PROTOCOL_VERSION, held, journal.position, staged))
-            case client.Stage(staged, chunk, restart):
-                before = b"" if restart else journal.staged[staged.binding.scope][1]
-                journal.staged[staged.binding.scope] = (staged, before + chunk)
+            case client.Stage():
+                journal.stage(effect)
             case client.Apply(bindings, deltas, position):
                 self._apply(bindings, deltas, position)
             case client.Adopt(position, digest):

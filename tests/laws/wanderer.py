@@ -125,9 +125,8 @@ class Wanderer:
         match effect:
             case client.Subscribe():
                 self._say(subscribe=self._subscribe())
-            case client.Stage(staged, chunk, restart):
-                before = b"" if restart else journal.staged[staged.binding.scope][1]
-                journal.staged[staged.binding.scope] = (staged, before + chunk)
+            case client.Stage():
+                journal.stage(effect)
             case client.Apply(bindings, deltas, position):
                 self._apply(bindings, deltas, position)
             case client.Adopt(position, digest):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from controlplane.satctl.simulate.site import Site, World, chance
+from controlplane.satctl.simulate.site import Site, World
 from controlplane.satctl.simulate.stream import Stream
 from fleet import reconnect
+from fleet.chance import chance
 from fleet.errors import FleetError
 from fleet.v1 import state_pb2
 

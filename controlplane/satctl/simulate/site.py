@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,11 +38,6 @@ class World:
     """Set: there is a link."""
     linked_at: float = 0.0
     """When the link came back, by the loop's clock."""
-
-
-def chance() -> float:
-    """Draw a number in [0, 1)."""
-    return random.random()  # noqa: S311 - spreads load
 
 
 class Site:

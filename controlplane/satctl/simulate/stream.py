@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 
 from controlplane.satctl.simulate.connection import Call, Connection
 from controlplane.satctl.simulate.holding import MismatchError, Update, applied, digest_of
-from controlplane.satctl.simulate.site import AGENT, Site, chance
+from controlplane.satctl.simulate.site import AGENT, Site
+from fleet.chance import chance
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2, resource_pb2, state_pb2
 
@@ -94,8 +95,7 @@ class Stream:
         if answer.HasField("reconnect_window"):
             site.window_s = answer.reconnect_window.ToTimedelta().total_seconds()
         self._told_s = answer.health_interval.ToTimedelta().total_seconds()
-        wanted_s = site.world.plan.heartbeat_s
-        return self._told_s if wanted_s is None else wanted_s
+        return self._interval_s
 
     def drop(self) -> None:
         """End it, without a word."""
@@ -248,6 +248,11 @@ class Stream:
 
     # Heartbeats -------------------------------------------------------------------------------------------
 
+    @property
+    def _interval_s(self) -> float:
+        wanted_s = self._site.world.plan.heartbeat_s
+        return self._told_s if wanted_s is None else wanted_s
+
     def _beat_after(self, interval_s: float, pause_s: float) -> None:
         if interval_s > 0:
             self._beating = asyncio.get_running_loop().call_later(pause_s, self._beat)
@@ -257,6 +262,5 @@ class Stream:
             return
         self._send(state_pb2.StreamStateRequest(health=self._site.health()))
         self._site.world.tally.counts["heartbeats"] += 1
-        wanted_s = self._site.world.plan.heartbeat_s
-        interval_s = self._told_s if wanted_s is None else wanted_s
+        interval_s = self._interval_s
         self._beat_after(interval_s, interval_s * (0.9 + chance() / 5))
