@@ -203,7 +203,7 @@ def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - pydantic judges
     """Read the environment, over which options that are not None win.
 
     Raises:
-        FleetError: MALFORMED `CONFIGURATION_INVALID`, which names the variable.
+        FleetError: MALFORMED `CONFIGURATION_INVALID`, which names the variable, and the option where there is one.
     """
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -212,7 +212,8 @@ def load_settings(**options: Any) -> Settings:  # noqa: ANN401 - pydantic judges
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         reason = first["msg"].removeprefix("Value error, ")
-        text = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) is wrong: {reason}"
+        option = f" (--{name.replace('_', '-')})" if name in options else ""
+        text = f"{PREFIX}{name.upper()}{option} is wrong: {reason}"
         raise malformed("CONFIGURATION_INVALID", text) from error
 
 
