@@ -149,6 +149,8 @@ class _Pump:
 
     async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
         """Pump until the session is closed or the satellite is gone."""
+        # Before anything can break off the first write, which has them else: gRPC ends no call while headers go out.
+        await self._context.send_initial_metadata(())
         async with asyncio.TaskGroup() as tasks:
             others = (tasks.create_task(self._read(requests)), tasks.create_task(self._guard()))
             await self.take(subscribed)

@@ -41,6 +41,9 @@ class Link:
         self.up: asyncio.Queue[state_pb2.StreamStateRequest | None] = asyncio.Queue()
         self._chance = chance
 
+    async def send_initial_metadata(self, _metadata: object) -> None:
+        """Send headers, of which the model has none."""
+
     async def write(self, message: bytes) -> None:
         """Send to the satellite."""
         await asyncio.sleep(self._chance.random() * TRAVEL_S)

@@ -226,3 +226,10 @@ def held_after(update: list[state_pb2.StreamStateResponse]) -> list[state_pb2.He
         state_pb2.HeldScope(scope=scope.scope, digest=scope.digest, precedence=scope.precedence)
         for scope in bindings.scopes
     ]
+
+
+async def opened(site: Site, name: str, boot_id: bytes, number: int = 1, **fields: object) -> SatelliteStream:
+    """Open a satellite's stream."""
+    stream = SatelliteStream(site.states(satellite_id(name)))
+    await stream.subscribe(boot_id, number, **fields)
+    return stream

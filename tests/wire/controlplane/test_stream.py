@@ -13,8 +13,7 @@ from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Group, Membership, Policy
 from fleet.digests import scope_digest, state_digest
-from fleet.rpc_errors import from_rpc_error
-from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
+from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 from tests.contract.store.words import shut
 from tests.rig.identity import GROUND_CONTROL, TRUST_DOMAIN, Realm, eventually
@@ -24,6 +23,7 @@ from tests.wire.controlplane.site import (
     Site,
     compacted,
     held_after,
+    opened,
     refusal,
     satellite_id,
 )
@@ -38,12 +38,6 @@ def a_policy(name: str, *images: str) -> Upsert:
 def delta_of(update: UPDATE, scope: str) -> state_pb2.Delta:
     parts = [m.delta_part for m in update if m.HasField("delta_part") and m.delta_part.scope == scope]
     return state_pb2.Delta.FromString(b"".join(part.chunk for part in parts))
-
-
-async def opened(site: Site, name: str, boot_id: bytes, number: int = 1, **fields: object) -> SatelliteStream:
-    stream = SatelliteStream(site.states(satellite_id(name)))
-    await stream.subscribe(boot_id, number, **fields)
-    return stream
 
 
 async def test_the_first_update_is_whole_and_gives_the_promised_digests(site: Site, boot_id: bytes) -> None:
@@ -334,45 +328,3 @@ async def test_a_reader_that_stops_reading_is_cut_when_its_time_is_up(site: Site
     await site.fleet.revoke(ADMIN, "kiosk-1")
     await eventually(lambda: len(site.listener.board) == 0, within_s=8)
     stream.call.cancel()
-
-
-async def test_health_comes_on_the_stream(site: Site, boot_id: bytes) -> None:
-    await site.satellite("kiosk-1")
-    stream = await opened(site, "kiosk-1", boot_id)
-    await stream.update()
-    await stream.say(health=health_pb2.Health(artifacts=7, registry_healthy=True))
-    status = site.operators()
-    async with asyncio.timeout(10):
-        while True:
-            answer = await status.GetSatelliteStatus(fleet_pb2.GetSatelliteStatusRequest(name="kiosk-1"))
-            if answer.status.HasField("health"):
-                break
-            await asyncio.sleep(0.05)
-    assert (answer.status.health.artifacts, answer.status.health.registry_healthy) == (7, True)
-
-
-async def test_health_that_is_no_number_ends_the_stream_that_tells_it(site: Site, boot_id: bytes) -> None:
-    await site.satellite("kiosk-1")
-    stream = await opened(site, "kiosk-1", boot_id)
-    await stream.update()
-    await stream.say(health=health_pb2.Health(cpu_fraction=float("nan")))
-    assert (await refusal(stream.call.read())).reason == "HEALTH_MALFORMED"
-
-
-async def test_a_satellite_that_hammers_is_told_to_wait_and_the_others_are_not(site: Site, boot_id: bytes) -> None:
-    await site.satellite("kiosk-1")
-    await site.satellite("kiosk-2")
-    hammering = AttestationServiceStub(site.channel(satellite_id("kiosk-1")))
-    refused = None
-    for _ in range(200):
-        try:
-            await hammering.Attest(attestation_pb2.AttestRequest(boot_id=boot_id))
-        except grpc.aio.AioRpcError as error:
-            refused = from_rpc_error(error)
-            break
-    assert refused is not None
-    assert refused.reason == "TOO_MANY_CALLS"
-    assert refused.retry_after is not None
-    assert refused.retry_after > timedelta(seconds=1)
-    patient = AttestationServiceStub(site.channel(satellite_id("kiosk-2")))
-    assert (await patient.Attest(attestation_pb2.AttestRequest(boot_id=boot_id))).satellite == "kiosk-2"
