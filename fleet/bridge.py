@@ -187,21 +187,13 @@ class Bridge:
                 writer.transport.abort()
 
     async def _connect(self) -> tuple[TlsClient, Ends]:
-        tls = TlsClient(
-            self._host,
-            expected=self._expected,
-            roots=self._source.roots(self._trust_domain),
-            identity=self._source.svid(),
-            at=self._now(),
-        )
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                far = await asyncio.open_connection(self._host, self._port, limit=CHUNK_BYTES)
                 try:
-                    await _handshake(tls, far)
-                except BaseException:
-                    far[1].transport.abort()
-                    raise
+                    tls, far = await self._dial()
+                except ConnectionResetError:
+                    # A listener that closes resets who waits in its queue; another may listen at the same port.
+                    tls, far = await self._dial()
         except (OSError, EOFError) as error:  # TimeoutError is an OSError
             raise FleetError(
                 Kind.UNAVAILABLE,
@@ -211,6 +203,22 @@ class Bridge:
                 detail=repr(error),
             ) from error
         self.peer_not_after = tls.not_after
+        return tls, far
+
+    async def _dial(self) -> tuple[TlsClient, Ends]:
+        tls = TlsClient(
+            self._host,
+            expected=self._expected,
+            roots=self._source.roots(self._trust_domain),
+            identity=self._source.svid(),
+            at=self._now(),
+        )
+        far = await asyncio.open_connection(self._host, self._port, limit=CHUNK_BYTES)
+        try:
+            await _handshake(tls, far)
+        except BaseException:
+            far[1].transport.abort()
+            raise
         return tls, far
 
     async def _pump(self, tls: TlsClient, near: Ends, far: Ends) -> None:

@@ -165,6 +165,35 @@ async def test_an_absent_server_is_named_unreachable(source: HeldIdentity) -> No
     assert error.subject == "127.0.0.1:1"
 
 
+async def test_a_connection_that_a_closing_listener_resets_is_made_once_more(
+    realm: Realm, source: HeldIdentity
+) -> None:
+    met: list[int] = []
+    async with echo_server(realm.material(GROUND_CONTROL)) as server:
+        host, _, port = server.address.rpartition(":")
+
+        async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            met.append(len(met))
+            if len(met) == 1:
+                writer.transport.abort()
+                return
+            far = await asyncio.open_connection(host, int(port))
+            await asyncio.gather(pipe(reader, far[1]), pipe(far[0], writer))
+
+        async with await asyncio.start_server(meet, "127.0.0.1", 0) as front:
+            address = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
+            async with Bridge(address, expected=GROUND_CONTROL, source=source) as bridge, bridge.channel() as channel:
+                assert await say(channel) == b"hello"
+                assert bridge.last_error is None
+    assert len(met) == 2
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(65536):
+        writer.write(chunk)
+    writer.close()
+
+
 async def test_a_server_that_speaks_in_clear_is_refused(source: HeldIdentity) -> None:
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")

@@ -102,6 +102,14 @@ class Dialer:
         return await self._connect(last, pem)
 
     async def _connect(self, address: tuple[str, int], pem: bytes) -> Connection:
+        try:
+            return await self._dial(address, pem)
+        except FleetError as error:
+            if error.reason != "LINK_LOST":
+                raise
+        return await self._dial(address, pem)  # once more, as `fleet.bridge` does and for its reason
+
+    async def _dial(self, address: tuple[str, int], pem: bytes) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):

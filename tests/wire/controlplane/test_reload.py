@@ -7,11 +7,13 @@ import os
 import pty
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import psutil
@@ -97,10 +99,23 @@ def workers_up(gc: GroundControl) -> dict[str, str]:
     return {line.split('"')[1]: line.split()[-1] for line in lines}
 
 
+def suspend_between_writes(process: psutil.Process, database: Path) -> None:
+    """Stop a process where it does not hold the lock of its SQLite database, which would hold up whoever migrates."""
+    while True:
+        process.suspend()
+        try:
+            with closing(sqlite3.connect(database, timeout=0.2, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            process.resume()
+            time.sleep(0.1)
+
+
 def test_a_worker_that_is_stuck_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
     with GroundControl(tmp_path, {"drain": "0"}) as gc:
         stuck = psutil.Process(gc.workers()["worker-1"])
-        stuck.suspend()
+        suspend_between_writes(stuck, tmp_path / "gc" / "ground-control.db")
         gc.reload()
         assert not stuck.is_running()
         assert gc.workers()["worker-1"] != stuck.pid

@@ -27,6 +27,7 @@ def clear(admin: Satctl) -> None:
 
 def test_what_the_page_says_to_type_works(admin: Satctl, tmp_path: Path) -> None:
     write_files(tmp_path)
+    clear(admin)  # of what other tests have left at this Ground Control
     admin.ok("source", "create", "ghcr", "--address", "ghcr.io")
     admin.ok("group", "create", "shops")
     for line in commands():
