@@ -51,6 +51,8 @@ _PLAIN_REASONS = {
     grpc.StatusCode.UNIMPLEMENTED: "RPC_UNKNOWN",
 }
 """Reasons for what gRPC itself says: without our details, nobody of ours spoke."""
+_WROTE_TOO_LATE = "Internal error from Core"
+"""What grpcio says, in place of the server's own status, where a call ends while the client writes to it."""
 
 
 def _clean(text: str, most: int) -> str:
@@ -103,6 +105,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> FleetError:
     text = (error.details() or "").removesuffix(f" ({subject})")
     if reason:
         return FleetError(kind, reason, text, subject=subject, retry_after=retry_after)
+    if code is grpc.StatusCode.INTERNAL and text == _WROTE_TOO_LATE:
+        ended = "Ground Control ended the call: the next one is told why"
+        return FleetError(Kind.UNAVAILABLE, "CALL_ENDED", ended, detail=text)
     plain = _PLAIN_REASONS.get(code, code.name)
     return FleetError(kind, plain, _plain_text(code), detail=_clean(text, MAX_TEXT_CHARACTERS))
 

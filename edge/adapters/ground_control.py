@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
 import grpc.aio
@@ -165,9 +165,6 @@ class _BridgedStream:
         return wire.read_delta(staged, content)
 
     async def _write(self, message: state_pb2.StreamStateRequest) -> None:
-        try:
+        # Where the call has ended, reading says why, after all that came before.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise self._link.translated(error) from error
-        except asyncio.InvalidStateError:
-            return  # the call has ended: reading says why

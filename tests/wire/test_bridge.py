@@ -178,7 +178,11 @@ async def test_a_connection_that_a_closing_listener_resets_is_made_once_more(
                 writer.transport.abort()
                 return
             far = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(pipe(reader, far[1]), pipe(far[0], writer))
+            try:
+                await asyncio.gather(pipe(reader, far[1]), pipe(far[0], writer))
+            finally:
+                for end in (far[1], writer):
+                    end.transport.abort()
 
         async with await asyncio.start_server(meet, "127.0.0.1", 0) as front:
             address = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"

@@ -117,7 +117,9 @@ def reasons(world: World, material: X509Material, *, streams: bool = True) -> di
                 "GetState": await reason_of(StateServiceStub(channel).GetState(state_pb2.GetStateRequest())),
             }
             if streams:
-                found["StreamState"] = await reason_of(first_answer(StateServiceStub(channel)))
+                while (reason := await reason_of(first_answer(StateServiceStub(channel)))) == "CALL_ENDED":
+                    pass  # refused while the Subscribe went out: grpcio has lost why
+                found["StreamState"] = reason
             return found
 
     return asyncio.run(run())
