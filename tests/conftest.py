@@ -29,6 +29,7 @@ NEEDS = {
     "needs_toxiproxy": ("toxiproxy",),
     "needs_tinyproxy": ("tinyproxy",),
     "needs_faketime": ("faketime",),
+    "needs_iptables": ("iptables",),
     "needs_sigstore": ("fulcio", "rekor", "timestamp-server"),
 }
 """Which programs a marker stands for."""

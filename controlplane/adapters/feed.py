@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from fleet.position import Position
 POLL = timedelta(seconds=2)
 """How late a change is seen at most whose hint was lost."""
 _RECONNECT = timedelta(seconds=1)
+_TOLD = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})")
 
 _log = structlog.get_logger()
 
@@ -52,10 +54,14 @@ class PolledFeed:
             self._grown.set()
             self._grown = asyncio.Event()
 
-    def hint(self) -> None:
-        """Say that the log may have grown."""
+    def hint(self, told: str = "") -> None:
+        """Say that the log may have grown, or that it has, to the position that is `told`: nobody need look then."""
         self._hints[()] += 1
-        self._hinted.set()
+        position = _position(told)
+        if position is None:
+            self._hinted.set()
+        else:
+            self.publish(position)
 
     async def wait_beyond(self, position: Position, timeout: timedelta) -> Position:  # noqa: ASYNC109 part of the port
         """Return the log's end as soon as it lies beyond `position`, or after `timeout` as it is then."""
@@ -137,5 +143,10 @@ class ListeningFeed(PolledFeed):
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
             self.hint()  # what happened before we listened
-            async for _ in connection.notifies():
-                self.hint()
+            async for notification in connection.notifies():
+                self.hint(notification.payload)
+
+
+def _position(told: str) -> Position | None:
+    read = _TOLD.fullmatch(told)  # a release before this one told nothing
+    return Position(int(read[1]), int(read[2])) if read else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from controlplane.adapters.enrollment import Enrollment
 from controlplane.adapters.feed import ListeningFeed, PolledFeed
 from controlplane.adapters.sealing import FileKeySealer
-from controlplane.adapters.sql.engine import Database, database_url, make_engine
+from controlplane.adapters.sql.engine import Database, conninfo, database_url, make_engine
 from controlplane.adapters.sql.store import SqlStore
 from controlplane.adapters.tags import OrasTagResolver
 from controlplane.app.fleet import Fleet
@@ -69,8 +69,7 @@ async def open_fleet(
     if database.is_sqlite:
         feed = PolledFeed(store.position, meter=meter)
     else:
-        conninfo = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        feed = ListeningFeed(store.position, conninfo, meter=meter)
+        feed = ListeningFeed(store.position, conninfo(parsed), meter=meter)
     store.on_change = feed.publish
     fleet = Fleet(
         store,

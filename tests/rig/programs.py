@@ -123,6 +123,7 @@ _ALL = (
     Program("ctr", "drives containerd", remedy="on Debian `apt-get install containerd`"),
     Program("faketime", "gives a satellite another time", remedy="on Debian `apt-get install faketime`"),
     Program("tinyproxy", "is the proxy between a site and its sources", remedy="on Debian `apt-get install tinyproxy`"),
+    Program("iptables", "loses packets in a network namespace", remedy="on Debian `apt-get install iptables`"),
     Program(
         "go",
         "builds the other programs and a foreign client",

@@ -11,8 +11,8 @@ from controlplane.adapters.sql import write_content as content
 from controlplane.adapters.sql import write_members as members
 from controlplane.adapters.sql import write_rules as rules
 from controlplane.adapters.sql.batch import Batch
-from controlplane.adapters.sql.generations import settle
-from controlplane.adapters.sql.log import append, find_answer, lock_head, read_position, remember_answer
+from controlplane.adapters.sql.log import append, find_answer, lock_head, position_of, remember_answer
+from controlplane.adapters.sql.settling import settle
 from controlplane.app.ports import Context
 from controlplane.domain.commands import (
     Applied,
@@ -84,7 +84,7 @@ def commit(batch: Batch, results: tuple[Result, ...], *, shown: tuple[Result, ..
     """Write the generations, the log and the answer (`shown`, else all results); nothing where nothing changed."""
     concerned = settle(batch.session, batch.head, batch.touched)
     if concerned == Concerned() and all(result.outcome is Outcome.UNCHANGED for result in results):
-        position = read_position(batch.session)
+        position = position_of(batch.head)
     else:
         position = append(batch.session, batch.head, batch.context, results, concerned)
     applied = Applied(position, results if shown is None else shown)
@@ -100,7 +100,7 @@ def apply(
     # Asked again under the lock: the same call may have come twice at once.
     if not dry_run and (first := find_answer(session, context)):
         return first
-    before = read_position(session)
+    before = position_of(batch.head)
     done = [(command, do(batch, command)) for command in commands]
     rules.check_trust_of(batch)
     shown = tuple(result for command, result in done if not _is_implied(command))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session, col, delete, select
 
-from controlplane.adapters.sql.generations import Touched
+from controlplane.adapters.sql.settling import Touched
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,

@@ -30,6 +30,16 @@ READERS = 4
 WRITERS_POSTGRES = 4
 BUSY_S = 10
 """How long a writer of SQLite waits for another process's transaction (a backup, `ground-control recover`)."""
+_CONNECTING = {
+    "application_name": "ground-control",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+"""What a URL of PostgreSQL says where it does not say otherwise (libpq, section 34.1.2): a server that vanished without
+a word, as in a failover, is given up within 25 s, and not when the kernel's two hours have passed."""
 _RETRY = timedelta(seconds=2)
 _ATTEMPTS = 3
 _LOST_RACES = (
@@ -55,9 +65,15 @@ def database_url(text: str) -> URL:
         case "sqlite":
             return url.set(drivername="sqlite")
         case "postgresql" | "postgres":
-            return url.set(drivername="postgresql+psycopg")
+            given = {key: value for key, value in _CONNECTING.items() if key not in url.query}
+            return url.set(drivername="postgresql+psycopg").update_query_dict(given)
         case _:
             raise malformed("DATABASE_UNSUPPORTED", "the database is sqlite:///FILE or postgresql://...")
+
+
+def conninfo(url: URL) -> str:
+    """Write a database URL as libpq reads it."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def make_engine(url: URL) -> Engine:
@@ -74,7 +90,6 @@ def make_engine(url: URL) -> Engine:
         max_overflow=1,
         pool_pre_ping=True,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "application_name": "ground-control"},
     )
 
 

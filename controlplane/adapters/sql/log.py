@@ -14,21 +14,22 @@ from controlplane.adapters.sql.documents import (
     results_to_document,
 )
 from controlplane.adapters.sql.tables import ChangeRow, LogHead, RequestRow
+from controlplane.adapters.sql.upserts import upsert
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, ChangeRecord, Changes, Concerned, Outcome, Result
 from controlplane.domain.entities import Position
 from fleet.errors import FleetError, Kind
 
 CHANNEL = "fleet_log"
-"""PostgreSQL's notification channel. The payload is empty: the truth is the log."""
+"""PostgreSQL's notification channel. The payload is where the log ends, a hint: the truth is the log."""
 REMEMBERED = timedelta(hours=24)
 """How long a request id is good for."""
 
 
 def read_position(session: Session) -> Position:
     """Read the log's end in this snapshot."""
-    head = session.exec(select(LogHead)).one()
-    return Position(head.epoch, head.revision)
+    epoch, revision = session.connection().execute(select(LogHead.epoch, LogHead.revision)).one()
+    return Position(epoch, revision)
 
 
 def lock_head(session: Session) -> LogHead:
@@ -37,6 +38,11 @@ def lock_head(session: Session) -> LogHead:
     SQLite's BEGIN IMMEDIATE has done so already. A sequence in the row's place would commit out of order.
     """
     return session.exec(select(LogHead).with_for_update()).one()
+
+
+def position_of(head: LogHead) -> Position:
+    """Say where the log ends, as far as this transaction has written it."""
+    return Position(head.epoch, head.revision)
 
 
 def append(
@@ -62,8 +68,9 @@ def append(
         )
     )
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(text(f"NOTIFY {CHANNEL}"))  # sent when the transaction commits
-    return Position(head.epoch, head.revision)
+        told = {"channel": CHANNEL, "end": str(position_of(head))}
+        session.connection().execute(text("SELECT pg_notify(:channel, :end)"), told)  # sent when this commits
+    return position_of(head)
 
 
 def find_answer(session: Session, context: Context) -> Applied | None:
@@ -86,15 +93,15 @@ def find_answer(session: Session, context: Context) -> Applied | None:
 def remember_answer(session: Session, context: Context, applied: Applied) -> None:
     """Keep the answer for a repeated call."""
     if context.request_id:
-        session.merge(
-            RequestRow(
-                actor=context.actor,
-                request_id=context.request_id,
-                content=context.content,
-                answer=answer_to_document(applied),
-                at=context.at,
-            )
-        )
+        connection = session.connection()
+        answer = {
+            "actor": context.actor,
+            "request_id": context.request_id,
+            "content": context.content,
+            "answer": answer_to_document(applied),
+            "at": context.at,
+        }
+        connection.execute(upsert(connection, RequestRow, "actor", "request_id"), answer)
 
 
 def forget_answers(session: Session, at: datetime) -> None:

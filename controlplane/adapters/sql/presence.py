@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam
 from sqlmodel import Session, SQLModel, col, delete, insert, select, update
 
 from controlplane.adapters.sql.documents import to_document
@@ -22,6 +21,7 @@ from controlplane.adapters.sql.tables import (
     TakeoverRow,
     WorkerRow,
 )
+from controlplane.adapters.sql.upserts import inserted, upsert
 from controlplane.domain.commands import EntityKind
 from controlplane.domain.rules import unknown
 from controlplane.domain.sessions import Held, take_over
@@ -111,9 +111,9 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
             row["duplicate_at"] = each.at
         answers.append(Opened(superseded, taken.duplicate))
     if rows := [row for row in held.values() if row["worker"] == worker]:
-        connection.execute(_upsert(connection, PresenceRow), rows)
+        connection.execute(upsert(connection, PresenceRow, "satellite"), rows)
     if lost:
-        connection.execute(_insert(connection, TakeoverRow).on_conflict_do_nothing(), lost)
+        connection.execute(inserted(connection, TakeoverRow).on_conflict_do_nothing(), lost)
     return answers
 
 
@@ -200,25 +200,13 @@ def _replace_reports(connection: Connection, kept: Mapping[str, Told]) -> None:
     at = max(each.at for each in kept.values())
     seen = update(PresenceRow).where(col(PresenceRow.satellite).in_(kept)).values(last_seen_at=at, changed_at=at)
     connection.execute(seen)
-    connection.execute(_upsert(connection, ReportRow), [_report_values(one.key, one.report) for one in kept.values()])
+    connection.execute(
+        upsert(connection, ReportRow, "satellite"), [_report_values(one.key, one.report) for one in kept.values()]
+    )
     connection.execute(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite).in_(kept)))
     exceptions = [row for name, one in kept.items() for row in _exception_rows(name, one.report)]
     if exceptions:
         connection.execute(insert(ReportExceptionRow), exceptions)
-
-
-def _insert(connection: Connection, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
-
-
-def _upsert(connection: Connection, table: type[SQLModel]) -> Insert:
-    """Insert a satellite's row, or replace all that is in it."""
-    inserted = _insert(connection, table)
-    others = {column.name: column for column in inserted.excluded if column.name != "satellite"}
-    replacing: Insert = inserted.on_conflict_do_update(index_elements=["satellite"], set_=others)
-    return replacing
 
 
 def _report_values(key: SessionKey, report: Report) -> dict[str, Any]:
@@ -280,7 +268,7 @@ def record_healths(session: Session, healths: Mapping[str, Health], at: datetime
         return
     connection.execute(update(PresenceRow).where(col(PresenceRow.satellite).in_(names)).values(last_seen_at=at))
     documents = [{"satellite": name, "document": to_document(healths[name])} for name in names]
-    connection.execute(_upsert(connection, HealthRow), documents)
+    connection.execute(upsert(connection, HealthRow, "satellite"), documents)
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

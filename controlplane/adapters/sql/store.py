@@ -75,7 +75,7 @@ class SqlStore(ReadingStore):
         def transaction(session: Session) -> tuple[T, Position]:
             batch = Batch(session, log.lock_head(session), context, self._trust_domain)
             done = work(batch, *args, **kwargs)
-            return done, Position(batch.head.epoch, batch.head.revision)
+            return done, log.position_of(batch.head)
 
         done, position = await self._database.write(transaction)
         self.on_change(position)

@@ -10,7 +10,7 @@ from controlplane.adapters.payload import make_resource
 from controlplane.adapters.sql import rows
 from controlplane.adapters.sql.batch import Batch, need_scope, touch_artifact, touch_source
 from controlplane.adapters.sql.documents import to_document
-from controlplane.adapters.sql.generations import store_body
+from controlplane.adapters.sql.settling import store_body
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,

@@ -10,7 +10,7 @@ from controlplane.adapters.payload import make_resource
 from controlplane.adapters.sql import rule_rows as rows
 from controlplane.adapters.sql.batch import Batch, need_scope
 from controlplane.adapters.sql.documents import to_document
-from controlplane.adapters.sql.generations import store_body
+from controlplane.adapters.sql.settling import store_body
 from controlplane.adapters.sql.tables import RuleRow, RuleScopeRow
 from controlplane.domain.commands import Delete, EntityKind, Outcome, Result, Upsert
 from controlplane.domain.entities import Block, Configuration, Policy, Signed, SignerSet, TrustRoot

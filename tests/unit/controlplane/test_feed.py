@@ -56,6 +56,41 @@ async def test_a_change_that_no_hint_told_of_is_counted_where_hints_are_due(
     assert meter.counts(FEED_HINTS)[()] == told
 
 
+@pytest.mark.parametrize("told", ["1.6", "", "1", "1.x", "-1.6", "9" * 7000])
+async def test_a_hint_tells_where_the_log_ends_or_has_it_looked_at(told: str) -> None:
+    log, looks = Log(), 0
+
+    async def look() -> Position:
+        nonlocal looks
+        looks += 1
+        return await log.position()
+
+    feed = PolledFeed(look, poll=WAIT)
+    running = asyncio.create_task(feed.run())
+    try:
+        await feed.wait_beyond(Position(1, 4), WAIT)
+        log.revision = 6
+        feed.hint(told)
+        assert await feed.wait_beyond(Position(1, 5), WAIT) == Position(1, 6)
+        assert looks == (1 if told == "1.6" else 2)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_hint_of_what_is_not_there_holds_nobody_up() -> None:
+    log = Log()
+    feed = PolledFeed(log.position, poll=timedelta(milliseconds=1))
+    running = asyncio.create_task(feed.run())
+    try:
+        await feed.wait_beyond(Position(1, 4), WAIT)
+        feed.hint("9.9")
+        await eventually(lambda: feed.ends_at(Position(1, 5), within=WAIT))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_database_that_was_restored_from_before_is_followed_as_it_is() -> None:
     log = Log()
     feed = PolledFeed(log.position, poll=timedelta(milliseconds=1))
