@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     history: Duration = Field(default=KEPT, ge=timedelta(seconds=10))
     """How much of the past is kept: the log of changes, and earlier contents of scopes. A satellite that was away for
     longer is asked what it holds, and sent the difference."""
-    drain: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0), le=timedelta(minutes=5))
+    drain: Duration = Field(default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=5))
     """How long calls under way may take to end when the program is told to stop."""
     metrics: Advertised = ""
     """Where metrics, health and readiness are read over HTTP, `127.0.0.1:9464`. Empty: nowhere."""

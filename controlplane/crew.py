@@ -61,8 +61,11 @@ class Crew:
             text = "not every process was ready in time: its log says why"
             raise FleetError(Kind.UNAVAILABLE, "START_LATE", text) from error
 
-    async def replace(self, name: str) -> None:
+    async def replace(self, name: str) -> float:
         """Start a child's successor beside it, and stop it once that one is ready; it stays where that fails.
+
+        Returns:
+            How many seconds it took to stop.
 
         Raises:
             FleetError: UNAVAILABLE `CHILD_FAILED`, `START_LATE`.
@@ -78,8 +81,10 @@ class Crew:
             raise
         self._children[self._children.index(before)] = coming
         self._watch(coming, keeper)
+        begun = asyncio.get_running_loop().time()
         await _stopped(before, self._keepers[before], self._patience_s)
         del self._keepers[before]
+        return asyncio.get_running_loop().time() - begun
 
     async def stop(self) -> None:
         """Stop workers first, so that they can still answer for what is under way; then the authority."""

@@ -131,8 +131,10 @@ class Supervision:
         _log.info("ground_control.reloading", workers=len(self._workers))
         try:
             await self._prepare()
+            drained_s = 0.0
             for name in self._workers:
-                await self._crew.replace(name)
+                await asyncio.sleep(drained_s)  # who took so long to leave takes as long to arrive: nobody moves twice
+                drained_s = await self._crew.replace(name)
                 self._tell()
         except FleetError as error:
             self._reloads.failed = error.reason

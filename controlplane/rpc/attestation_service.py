@@ -13,7 +13,7 @@ from controlplane.app.fleet import Fleet
 from controlplane.app.meter import Meter
 from controlplane.domain.entities import Attested, Lifecycle
 from controlplane.domain.lifecycle import Standing
-from controlplane.rpc.board import Board
+from controlplane.rpc.board import ARRIVALS_PER_S, Board
 from controlplane.rpc.caller import Caller, current_caller
 from controlplane.rpc.errors import Context
 from controlplane.rpc.turnstile import Turnstile
@@ -45,8 +45,6 @@ class _Elsewhere(AttestationServiceServicer):
 
 HEALTHS_PER_S = 250.0
 """Health reports that one process takes gladly: a tenth of a core."""
-ARRIVALS_PER_S = 300.0
-"""Satellites that may come back to one process at once, when all of its streams break."""
 
 
 class AttestService(_Elsewhere):

@@ -20,7 +20,6 @@ from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
-from fleet.chance import chance
 from fleet.errors import FleetError
 from fleet.protocol import Farewell
 
@@ -29,8 +28,8 @@ _log = structlog.get_logger(__name__)
 PATROL_S = 1.0
 """How often lost sessions are read, and the wall clock."""
 REVOKED_RETRY = timedelta(hours=1)
-RECONNECTS_PER_S = 500
-"""How fast a drain lets satellites come back: one core makes no more connections than twice as many."""
+ARRIVALS_PER_S = 300.0
+"""Satellites that may come to one process in a second, while it also does something else."""
 
 
 class OpenStream:
@@ -88,7 +87,7 @@ class Board:
             older.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
         self._streams[stream.session.satellite] = stream
         if self.draining.is_set():
-            stream.end(_drained(timedelta(0)))
+            stream.end(_drained())
 
     def remove(self, stream: OpenStream) -> None:
         """Forget a stream."""
@@ -107,12 +106,20 @@ class Board:
             self._by_scope.setdefault(scope, set()).add(stream)
         stream.scopes = wanted
 
-    def drain(self) -> None:
-        """End all streams: another process will answer. They are told to come back at a pace that it can bear."""
+    async def drain(self, within: timedelta) -> None:
+        """End all streams, one after the other: another process answers next, and takes only so many at once.
+
+        Args:
+            within: all have been told to go by then, however many there are.
+        """
         self.draining.set()
-        span = timedelta(seconds=len(self._streams) / RECONNECTS_PER_S)
-        for stream in tuple(self._streams.values()):
-            stream.end(_drained(span * chance()))
+        streams = tuple(self._streams.values())
+        apart_s = min(1 / ARRIVALS_PER_S, within.total_seconds() / max(len(streams), 1))
+        clock, begun = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+        for number, stream in enumerate(streams):
+            if (wait_s := begun + number * apart_s - clock()) > 0:
+                await asyncio.sleep(wait_s)
+            stream.end(_drained())
 
     def check_anchors(self) -> None:
         """End the streams whose root has left the bundle; to be called when the bundle changes."""
@@ -180,5 +187,5 @@ def revocation() -> Ended:
     return Ended(Farewell.REVOKED, "this identity is revoked until an operator reinstates it", REVOKED_RETRY)
 
 
-def _drained(retry_after: timedelta) -> Ended:
-    return Ended(Farewell.DRAINING, "the server is going down: another will answer", retry_after)
+def _drained() -> Ended:
+    return Ended(Farewell.DRAINING, "the server is going down: another will answer", timedelta(0))

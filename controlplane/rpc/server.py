@@ -145,10 +145,11 @@ class FleetListener:
         return port
 
     async def stop(self, grace: timedelta) -> None:
-        """Say goodbye to every stream, let calls end, and stop."""
+        """Listen no more, say goodbye to every stream in its turn, let calls end, and stop."""
         await self._health.enter_graceful_shutdown()
-        self.board.drain()
-        await self.server.stop(grace.total_seconds())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.server.stop(grace.total_seconds()))
+            tasks.create_task(self.board.drain(within=grace / 2))
 
 
 class BootstrapListener:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from controlplane.adapters.sql.migrate import migrate
 from controlplane.bootstrap import open_fleet
 from controlplane.config import load_settings
 from controlplane.domain.status import SessionKey
 from controlplane.home import make_home
-from controlplane.rpc.board import RECONNECTS_PER_S, Board, OpenStream
+from controlplane.rpc.board import ARRIVALS_PER_S, Board, OpenStream
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
 from controlplane.rpc.turnstile import Turnstile
@@ -27,23 +31,45 @@ def stream(number: int) -> OpenStream:
     return OpenStream(peer, SessionKey(name, b"boot", 1))
 
 
-async def test_satellites_that_are_sent_away_come_back_spread_by_how_many_they_are(tmp_path: Path) -> None:
+def farewell(one: OpenStream) -> tuple[Farewell, timedelta | None]:
+    assert one.ended is not None
+    return one.ended.why, one.ended.retry_after
+
+
+@pytest.fixture
+async def board(tmp_path: Path) -> AsyncIterator[Board]:
     settings = load_settings(data_dir=tmp_path / "gc")
     make_home(settings)
     migrate(settings.database)
     async with open_fleet(settings) as opened:
         turnstile = Turnstile(time.monotonic)
-        gate = Gate(opened.fleet, trust_domain="example.org", roots=tuple, now=utc_now, turnstile=turnstile)
-        board = Board(opened.fleet, gate)
-        streams = [stream(number) for number in range(2 * RECONNECTS_PER_S)]
-        for one in streams:
-            board.add(one)
-        board.drain()
-        waits = [one.ended.retry_after for one in streams if one.ended and one.ended.retry_after is not None]
-        assert len(waits) == len(streams)
-        for second in range(2):
-            told = [wait for wait in waits if timedelta(seconds=second) <= wait < timedelta(seconds=second + 1)]
-            assert 0.8 < len(told) / RECONNECTS_PER_S < 1.2
-        board.add(late := stream(len(streams)))
-        assert late.ended is not None
-        assert (late.ended.why, late.ended.retry_after) == (Farewell.DRAINING, timedelta(0))
+        yield Board(
+            opened.fleet,
+            Gate(opened.fleet, trust_domain="example.org", roots=tuple, now=utc_now, turnstile=turnstile),
+        )
+
+
+def filled(board: Board, count: int) -> list[OpenStream]:
+    streams = [stream(number) for number in range(count)]
+    for one in streams:
+        board.add(one)
+    return streams
+
+
+async def test_satellites_are_sent_away_one_after_the_other(board: Board) -> None:
+    streams = filled(board, int(ARRIVALS_PER_S))
+    began = time.monotonic()
+    draining = asyncio.create_task(board.drain(timedelta(seconds=60)))
+    while not draining.done():
+        await asyncio.sleep(0.05)
+        gone = sum(one.ended is not None for one in streams)
+        assert gone <= (time.monotonic() - began) * ARRIVALS_PER_S + 1, "the next one could not bear it"
+    assert {farewell(one) for one in streams} == {(Farewell.DRAINING, timedelta(0))}
+    board.add(late := stream(len(streams)))
+    assert farewell(late) == (Farewell.DRAINING, timedelta(0))
+
+
+async def test_all_are_told_to_go_in_the_time_there_is(board: Board) -> None:
+    streams = filled(board, 100 * int(ARRIVALS_PER_S))
+    await asyncio.wait_for(board.drain(timedelta(seconds=1)), 60)
+    assert all(one.ended for one in streams)

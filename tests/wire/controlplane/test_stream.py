@@ -240,7 +240,7 @@ async def test_a_draining_server_says_goodbye(site: Site, boot_id: bytes) -> Non
     await site.satellite("kiosk-1")
     stream = await opened(site, "kiosk-1", boot_id)
     await stream.update()
-    site.listener.board.drain()
+    await site.listener.board.drain(timedelta(seconds=1))
     assert (await stream.goodbye()).reason == state_pb2.GOODBYE_REASON_DRAINING
 
 
