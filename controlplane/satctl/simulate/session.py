@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.satctl.client import FleetClient
+from controlplane.satctl.client import FleetClient, connect
 from controlplane.satctl.options import Options
 from controlplane.satctl.profile import ProfileStore
 from controlplane.satctl.render import print_json, say
@@ -20,6 +20,7 @@ from controlplane.satctl.simulate.plan import PREFIX, REGION, Plan, name_of
 from controlplane.satctl.simulate.run import Simulation, check_share, processes_for
 from controlplane.satctl.simulate.tally import Whole, first_error, percentile
 from fleet.bridge import split_address
+from fleet.errors import FleetError
 from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2
 
@@ -90,7 +91,7 @@ async def simulate(client: FleetClient, options: Options, wanted: Wanted) -> Sum
             await _course(simulation, wanted, stop)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
-    return await _summary(client, simulation, wanted, begin)
+    return _summary(simulation, wanted, await _delays_told(options, simulation.whole, begin))
 
 
 async def _course(simulation: Simulation, wanted: Wanted, stop: asyncio.Event) -> None:
@@ -152,7 +153,7 @@ class _Progress:
             say(line)
 
 
-async def _summary(client: FleetClient, simulation: Simulation, wanted: Wanted, begin: state_pb2.Position) -> Summary:
+def _summary(simulation: Simulation, wanted: Wanted, received: list[float]) -> Summary:
     whole, counts = simulation.whole, simulation.whole.sum("counts")
     gauges = whole.sum("gauges")
     elapsed_s = time.monotonic() - simulation.began
@@ -170,7 +171,7 @@ async def _summary(client: FleetClient, simulation: Simulation, wanted: Wanted, 
         "inventories": counts["inventories"],
         "resources": counts["resources"],
         "resources_again": counts["resources_again"],
-        "received_ms": _spread(await _delays(client, whole, begin)),
+        "received_ms": _spread(received),
         "back_ms": _spread(whole.times.get("back", ())),
         "reports": counts["reports"],
         "heartbeats": counts["heartbeats"],
@@ -188,12 +189,31 @@ def _spread(times: Any) -> dict[str, float | int]:  # noqa: ANN401 - any sequenc
     return {"count": len(times), **{name: round((value or 0.0) * 1000, 1) for name, value in found.items()}}
 
 
-async def _delays(client: FleetClient, whole: Whole, begin: state_pb2.Position) -> list[float]:
-    """Find how long after each change it was received: by the times of the log, where the clocks agree."""
+async def _delays_told(options: Options, whole: Whole, begin: state_pb2.Position) -> list[float]:
+    """Read them by an identity of now: the one of the beginning may have expired. The summary has the rest anyhow."""
+    try:
+        async with connect(options) as client:
+            return await delays(client, whole, begin)
+    except FleetError as error:
+        say(f"received_ms is not known, because the log cannot be read: {error.public}")
+        return []
+
+
+async def delays(client: FleetClient, whole: Whole, begin: state_pb2.Position) -> list[float]:
+    """Find how long after each change it was received: by the times of the log, where the clocks agree.
+
+    Of a change that the log no longer has nothing is known.
+    """
     at: dict[str, float] = {}
     request = pb.ListChangesRequest(after=begin, page_size=1000)
     while whole.received:
-        page = await client.call(client.fleet.ListChanges, request)
+        try:
+            page = await client.call(client.fleet.ListChanges, request)
+        except FleetError as error:
+            if error.reason != "POSITION_COMPACTED":
+                raise
+            request.ClearField("after")  # from the oldest that is kept
+            continue
         for change in page.changes:
             position = change.position
             at[f"{position.epoch}.{position.revision}"] = change.at.ToMicroseconds() / 1e6

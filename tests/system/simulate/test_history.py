@@ -11,6 +11,8 @@ import pytest
 
 from controlplane.satctl.client import connect
 from controlplane.satctl.simulate.plan import Plan
+from controlplane.satctl.simulate.session import delays
+from fleet.v1 import state_pb2
 from tests.rig.daily_life import ARTIFACTS, GROUP, DailyLife, Sample, prepared, sample
 from tests.rig.ground_control import GroundControl
 from tests.rig.postgres import running_postgres
@@ -52,10 +54,13 @@ async def test_what_a_busy_day_leaves_goes_and_streams_go_on(forgetful: GroundCo
             await life.go_on(0.05, most=CHANGES)
             await until(lambda: rests(sample(forgetful)), "the past does not go", within_s=120.0)
             await until(lambda: fleet.whole.sum("gauges")["converged"] == SITES, "not all have converged again")
+            await until(lambda: sample(forgetful).rows["takeover"] == 0, "sessions taken over are not taken note of")
             after = sample(forgetful)
             counts, errors = fleet.whole.sum("counts"), fleet.whole.sum("errors")
-    assert after.rows["takeover"] == 0
+            async with connect(options) as renewed:
+                received = await delays(renewed, fleet.whole, state_pb2.Position(epoch=1, revision=1))
     assert {name: count for name, count in after.files.items() if count > before.files[name] + FILES} == {}
+    assert len(received) <= SITES, "all but one change is forgotten"
     assert counts["streams"] > SITES, "identities were renewed, and connections cut"
     # Cut here, expired within seconds, or told twice while one stream took the place of another: all of it heals.
     assert set(errors) <= {"LINK_LOST", "GC_EXPIRED", "MISMATCH"}
