@@ -26,6 +26,8 @@ SITES = 4
 ROTATIONS = 25
 """Of each: a hundred together."""
 STREAM = "/fleet.v1.StateService/StreamState"
+STAMPED = timedelta(milliseconds=25)
+"""How much later than its duration was taken a log line may be stamped, where the machine is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,10 @@ def served(world: World, satellite: str) -> list[Span]:
 
 
 def gaps(spans: list[Span], since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
-    """Find the times at which no stream was served."""
+    """Find the times at which no stream was served; one that begins after a break does so 50 ms later at the least."""
     found, covered = [], since
     for span in spans:
-        if span.begun > covered and covered < until:
+        if span.begun - covered > STAMPED and covered < until:
             found.append((covered, min(span.begun, until)))
         covered = max(covered, span.ended)
     if covered < until:
