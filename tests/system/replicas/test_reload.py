@@ -30,7 +30,7 @@ async def test_a_rolling_restart_under_changes_loses_nothing_and_sends_nothing_t
         assert fleet.counts()["streams"] >= 2 * fleet.sites, "every stream went over"
         ended = fleet.goodbyes()
         assert ended.pop("GOODBYE_REASON_DRAINING") >= fleet.sites
-        # A connection that is closed while its satellite speaks is reset, and what was said last is lost with it; and on
-        # a machine that is behind, a few are still arriving when the next listener closes.
+        # A connection that is closed while its satellite speaks is reset, and what was said last is lost with it. On a
+        # machine that is behind, a few are still arriving when the next listener closes.
         assert set(ended) <= {"LINK_LOST", "CANCELLED", "GC_UNREACHABLE"}, str(fleet)
         assert ended.total() <= fleet.sites // 50, str(fleet)
