@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
 
 from controlplane.adapters.payload import encode_delta
+from controlplane.adapters.sql.batches import batches
 from controlplane.adapters.sql.tables import (
     ResourceBodyRow,
     ScopeGenerationRow,
@@ -17,18 +19,21 @@ from controlplane.domain.state import Difference, Key, Resource, Versions, diffe
 from fleet.digests import EMPTY_SCOPE
 from fleet.errors import FleetError, Kind
 
-_BATCH = 500
-"""Values in one IN list."""
-
 
 def content_at(session: Session, scope: str, generation: int) -> dict[Key, bytes]:
     """Read a scope's versions at a generation; 0 is nothing."""
     since, until = col(ScopeResourceRow.from_generation), col(ScopeResourceRow.to_generation)
-    rows = session.exec(
-        select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version).where(
-            ScopeResourceRow.scope == scope, since <= generation, or_(until.is_(None), until > generation)
-        )
-    )
+    return _versions(session, scope, since <= generation, or_(until.is_(None), until > generation))
+
+
+def content_now(session: Session, scope: str) -> dict[Key, bytes]:
+    """Read a scope's versions at its latest generation, of which no number need be known."""
+    return _versions(session, scope, col(ScopeResourceRow.to_generation).is_(None))
+
+
+def _versions(session: Session, scope: str, *held: ColumnElement[bool]) -> dict[Key, bytes]:
+    columns = select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version)
+    rows = session.exec(columns.where(ScopeResourceRow.scope == scope, *held))
     return {(kind, name): version for kind, name, version in rows}
 
 
@@ -103,10 +108,9 @@ def _with_bodies(session: Session, wanted: Sequence[tuple[int, str, bytes]]) -> 
     """Read payloads and signatures: `(kind, name, version) → resources`, in the same order."""
     asked = sorted({version for _, _, version in wanted})
     found: dict[bytes, tuple[bytes, tuple[Signature, ...]]] = {}
-    for start in range(0, len(asked), _BATCH):
-        batch = col(ResourceBodyRow.version).in_(asked[start : start + _BATCH])
-        columns = select(ResourceBodyRow.version, ResourceBodyRow.payload, ResourceBodyRow.signatures)
-        for version, payload, signatures in session.exec(columns.where(batch)):
+    columns = select(ResourceBodyRow.version, ResourceBodyRow.payload, ResourceBodyRow.signatures)
+    for batch in batches(asked):
+        for version, payload, signatures in session.exec(columns.where(col(ResourceBodyRow.version).in_(batch))):
             found[version] = payload, tuple(Signature(*map(bytes.fromhex, one)) for one in signatures)
     for kind, name, version in wanted:
         payload, signed = found[version]

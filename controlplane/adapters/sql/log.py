@@ -101,7 +101,7 @@ def remember_answer(session: Session, context: Context, applied: Applied) -> Non
             "answer": answer_to_document(applied),
             "at": context.at,
         }
-        connection.execute(upsert(connection, RequestRow, "actor", "request_id"), answer)
+        connection.execute(upsert(connection, RequestRow), answer)
 
 
 def forget_answers(session: Session, at: datetime) -> None:

@@ -111,7 +111,7 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
             row["duplicate_at"] = each.at
         answers.append(Opened(superseded, taken.duplicate))
     if rows := [row for row in held.values() if row["worker"] == worker]:
-        connection.execute(upsert(connection, PresenceRow, "satellite"), rows)
+        connection.execute(upsert(connection, PresenceRow), rows)
     if lost:
         connection.execute(inserted(connection, TakeoverRow).on_conflict_do_nothing(), lost)
     return answers
@@ -200,9 +200,7 @@ def _replace_reports(connection: Connection, kept: Mapping[str, Told]) -> None:
     at = max(each.at for each in kept.values())
     seen = update(PresenceRow).where(col(PresenceRow.satellite).in_(kept)).values(last_seen_at=at, changed_at=at)
     connection.execute(seen)
-    connection.execute(
-        upsert(connection, ReportRow, "satellite"), [_report_values(one.key, one.report) for one in kept.values()]
-    )
+    connection.execute(upsert(connection, ReportRow), [_report_values(one.key, one.report) for one in kept.values()])
     connection.execute(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite).in_(kept)))
     exceptions = [row for name, one in kept.items() for row in _exception_rows(name, one.report)]
     if exceptions:
@@ -268,7 +266,7 @@ def record_healths(session: Session, healths: Mapping[str, Health], at: datetime
         return
     connection.execute(update(PresenceRow).where(col(PresenceRow.satellite).in_(names)).values(last_seen_at=at))
     documents = [{"satellite": name, "document": to_document(healths[name])} for name in names]
-    connection.execute(upsert(connection, HealthRow, "satellite"), documents)
+    connection.execute(upsert(connection, HealthRow), documents)
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

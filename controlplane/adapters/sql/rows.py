@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
+from controlplane.adapters.sql.batches import batches
 from controlplane.adapters.sql.documents import from_document
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
@@ -66,9 +67,9 @@ def groups_of(session: Session, satellites: Iterable[str]) -> dict[str, tuple[st
     """Read the groups of satellites, by name."""
     found: dict[str, set[str]] = {name: set() for name in satellites}
     names = sorted(found)
-    for start in range(0, len(names), 500):
-        batch = col(MembershipRow.satellite).in_(names[start : start + 500])
-        for satellite, group in session.exec(select(MembershipRow.satellite, MembershipRow.group).where(batch)):
+    for batch in batches(names):
+        member = col(MembershipRow.satellite).in_(batch)
+        for satellite, group in session.exec(select(MembershipRow.satellite, MembershipRow.group).where(member)):
             found[satellite].add(group)
     return {name: tuple(sorted(groups)) for name, groups in found.items()}
 
@@ -76,9 +77,9 @@ def groups_of(session: Session, satellites: Iterable[str]) -> dict[str, tuple[st
 def presences(session: Session, satellites: Sequence[str]) -> dict[str, PresenceRow]:
     """Read the presence of satellites that have one."""
     found: dict[str, PresenceRow] = {}
-    for start in range(0, len(satellites), 500):
-        batch = col(PresenceRow.satellite).in_(satellites[start : start + 500])
-        found.update((row.satellite, row) for row in session.exec(select(PresenceRow).where(batch)))
+    for batch in batches(satellites):
+        held = select(PresenceRow).where(col(PresenceRow.satellite).in_(batch))
+        found.update((row.satellite, row) for row in session.exec(held))
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam
 from sqlmodel import Session, and_, col, insert, select, update
 
+from controlplane.adapters.sql.batches import batches
+from controlplane.adapters.sql.generations import content_now
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,
@@ -25,9 +27,6 @@ from controlplane.domain.commands import Concerned
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.state import Key, Resource
 from fleet.digests import scope_digest
-
-_BATCH = 500
-"""Values in one IN list."""
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ def store_body(session: Session, resource: Resource) -> bytes:
         "payload": resource.payload,
         "signatures": [[one.key_id.hex(), one.signature.hex()] for one in resource.signatures],
     }
-    connection.execute(upsert(connection, ResourceBodyRow, "version"), body)
+    connection.execute(upsert(connection, ResourceBodyRow), body)
     return resource.version
 
 
@@ -68,7 +67,7 @@ def settle(session: Session, head: LogHead, touched: Touched) -> Concerned:
 
 def _settle_scope(session: Session, head: LogHead, scope: str, keys: set[Key]) -> bool:
     connection = session.connection()
-    content = _content_now(connection, scope)
+    content = content_now(session, scope)
     wanted = _wanted(session, scope, keys)
     moved = sorted(key for key in keys if wanted.get(key) != content.get(key))
     if not moved:
@@ -81,9 +80,7 @@ def _settle_scope(session: Session, head: LogHead, scope: str, keys: set[Key]) -
     digest = scope_digest((kind, name, version) for (kind, name), version in content.items())
     latest = connection.execute(select(ScopeRow.generation).where(ScopeRow.name == scope)).scalar_one_or_none() or 0
     generation = latest + 1
-    connection.execute(
-        upsert(connection, ScopeRow, "name"), {"name": scope, "generation": generation, "digest": digest}
-    )
+    connection.execute(upsert(connection, ScopeRow), {"name": scope, "generation": generation, "digest": digest})
     connection.execute(
         insert(ScopeGenerationRow),
         {
@@ -96,15 +93,6 @@ def _settle_scope(session: Session, head: LogHead, scope: str, keys: set[Key]) -
     )
     _move(connection, scope, generation, ended, began)
     return True
-
-
-def _content_now(connection: Connection, scope: str) -> dict[Key, bytes]:
-    rows = connection.execute(
-        select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version).where(
-            ScopeResourceRow.scope == scope, col(ScopeResourceRow.to_generation).is_(None)
-        )
-    )
-    return {(kind, name): version for kind, name, version in rows}
 
 
 def _move(
@@ -133,13 +121,13 @@ def _wanted(session: Session, scope: str, keys: set[Key]) -> dict[Key, bytes]:
     wanted: dict[Key, bytes] = {}
     for kind in {kind for kind, _ in keys}:
         names = sorted(name for each, name in keys if each == kind)
-        for start in range(0, len(names), _BATCH):
-            for name, version in _wanted_of(session, scope, kind, names[start : start + _BATCH]):
+        for batch in batches(names):
+            for name, version in _wanted_of(session, scope, kind, batch):
                 wanted[kind, name] = version
     return wanted
 
 
-def _wanted_of(session: Session, scope: str, kind: int, names: list[str]) -> Iterable[tuple[str, bytes]]:
+def _wanted_of(session: Session, scope: str, kind: int, names: Sequence[str]) -> Iterable[tuple[str, bytes]]:
     match kind:
         case ResourceKind.ARTIFACT:
             statement = (

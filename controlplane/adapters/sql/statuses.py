@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from controlplane.adapters.sql import rows
+from controlplane.adapters.sql.batches import batches
 from controlplane.adapters.sql.census import read_census
 from controlplane.adapters.sql.desired import read_desired
 from controlplane.adapters.sql.documents import from_document
@@ -90,8 +91,8 @@ def _status(
 def _reports(session: Session, names: Sequence[str], *, exceptions: bool) -> dict[str, Report]:
     found = [
         row
-        for start in range(0, len(names), 500)
-        for row in session.exec(select(ReportRow).where(col(ReportRow.satellite).in_(names[start : start + 500])))
+        for batch in batches(names)
+        for row in session.exec(select(ReportRow).where(col(ReportRow.satellite).in_(batch)))
     ]
     told = _exceptions(session, names) if exceptions else {}
     return {row.satellite: _report(row, tuple(told.get(row.satellite, ()))) for row in found}
@@ -100,8 +101,8 @@ def _reports(session: Session, names: Sequence[str], *, exceptions: bool) -> dic
 def _exceptions(session: Session, names: Sequence[str]) -> dict[str, list[ResourceException]]:
     found: dict[str, list[ResourceException]] = {}
     satellite, ordinal = col(ReportExceptionRow.satellite), col(ReportExceptionRow.ordinal)
-    for start in range(0, len(names), 500):
-        held = select(ReportExceptionRow).where(satellite.in_(names[start : start + 500])).order_by(satellite, ordinal)
+    for batch in batches(names):
+        held = select(ReportExceptionRow).where(satellite.in_(batch)).order_by(satellite, ordinal)
         for row in session.exec(held):
             found.setdefault(row.satellite, []).append(_exception(row))
     return found
@@ -150,8 +151,8 @@ def _report(row: ReportRow, exceptions: tuple[ResourceException, ...]) -> Report
 def _healths(session: Session, names: Sequence[str]) -> dict[str, Health]:
     return {
         row.satellite: from_document(Health, row.document)
-        for start in range(0, len(names), 500)
-        for row in session.exec(select(HealthRow).where(col(HealthRow.satellite).in_(names[start : start + 500])))
+        for batch in batches(names)
+        for row in session.exec(select(HealthRow).where(col(HealthRow.satellite).in_(batch)))
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlmodel import Session, col, or_, select
 
+from controlplane.adapters.sql.batches import batches
 from controlplane.adapters.sql.log import read_position
 from controlplane.adapters.sql.tables import ChangeRow, GroupRow, MembershipRow, SatelliteRow, ScopeRow
 from controlplane.domain.commands import Concerned
@@ -18,7 +19,6 @@ from fleet.position import Position
 MAX_MOVED = 2000
 """Changes that are worth reading one by one; after more of them everything is read anew."""
 OWN = satellite_scope("")
-_BATCH = 500
 
 
 def read_survey(session: Session, known: Roster, asked: Collection[str]) -> Survey:
@@ -57,7 +57,7 @@ def _moved(session: Session, since: Position, until: Position) -> tuple[Moved, .
 def _enrolled(session: Session, names: Sequence[str]) -> dict[str, Enrolled]:
     found: dict[str, Enrolled] = {}
     connection = session.connection()
-    for batch in _batches(names):
+    for batch in batches(names):
         rows = connection.execute(
             select(SatelliteRow.name, SatelliteRow.spiffe_id, SatelliteRow.standing).where(
                 col(SatelliteRow.name).in_(batch)
@@ -81,20 +81,16 @@ def _bindings(session: Session, scopes: Collection[str]) -> dict[str, Binding]:
     """Read the newest generations; those of groups and of the fleet also where there is none yet."""
     connection = session.connection()
     heads: dict[str, tuple[int, bytes]] = {}
-    for batch in _batches(sorted(scopes)):
+    for batch in batches(sorted(scopes)):
         asked = select(ScopeRow.name, ScopeRow.generation, ScopeRow.digest).where(col(ScopeRow.name).in_(batch))
         heads.update((name, (generation, digest)) for name, generation, digest in connection.execute(asked))
     shared = {scope for scope in scopes if not scope.startswith(OWN)}
     groups = sorted(scope.removeprefix("group/") for scope in shared if scope != FLEET_SCOPE)
     precedence: dict[str, int] = {}
-    for batch in _batches(groups):
+    for batch in batches(groups):
         named = select(GroupRow.name, GroupRow.precedence).where(col(GroupRow.name).in_(batch))
         precedence.update((group_scope(name), number) for name, number in connection.execute(named))
     return {
         scope: Binding(scope, *heads.get(scope, (0, EMPTY_SCOPE)), precedence.get(scope, 0))
         for scope in shared | heads.keys()
     }
-
-
-def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))

@@ -14,9 +14,10 @@ def inserted(connection: Connection, table: type[SQLModel]) -> sqlite.Insert | p
     return postgresql.insert(table)
 
 
-def upsert(connection: Connection, table: type[SQLModel], *key: str) -> Insert:
-    """Insert rows whose primary key is `key`, or replace all else that is in them."""
+def upsert(connection: Connection, table: type[SQLModel]) -> Insert:
+    """Insert rows, or replace what is in those that have the same primary key."""
     insert = inserted(connection, table)
+    key = insert.table.primary_key
     others = {column.name: column for column in insert.excluded if column.name not in key}
     replacing: Insert = insert.on_conflict_do_update(index_elements=key, set_=others)
     return replacing

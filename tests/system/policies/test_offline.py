@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from fleet.policy import TrustRootSpec
 from tests.rig import cosign
 from tests.rig.distribution import distribution
 from tests.rig.images import make_image
+from tests.rig.namespace import answer_of
 from tests.rig.notation import NotationAuthority, attach, notation_signer
 from tests.rig.sigstore import Sigstore
 from tests.system.policies.conftest import DEVELOPER, Source
@@ -24,7 +22,6 @@ pytestmark = [
     pytest.mark.needs_netns,
     pytest.mark.needs_go,
 ]
-ROOT = Path(__file__).parents[3]
 
 
 def test_a_site_asks_nobody_but_the_registry(private: Sigstore, trust: TrustRootSpec, tmp_path: Path) -> None:
@@ -65,18 +62,7 @@ def test_a_site_asks_nobody_but_the_registry(private: Sigstore, trust: TrustRoot
             )
         ],
     }
-    command = f"ip link set lo up && exec {sys.executable} -m tests.rig.offline_judge"
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", command],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = answer_of("tests.rig.offline_judge", question=question, timeout_s=120)
     assert answer["reasons"] == ["", "IDENTITY_OTHER", "", "", "REVOCATION_UNKNOWN", "CERTIFICATE_UNTRUSTED"]
     assert answer["reached"] == [], "it reached for something else"
     assert answer["asked"], "the watch sees what is reached"

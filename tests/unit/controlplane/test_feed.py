@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -25,22 +27,28 @@ class Log:
         return Position(1, self.revision)
 
 
+@asynccontextmanager
+async def running(feed: PolledFeed) -> AsyncIterator[None]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def followed(*, hinted_at: bool, told: bool) -> Meter:
     """Follow a log that grows once, with a hint or without."""
     log, meter = Log(), Meter()
     feed = PolledFeed(log.position, poll=timedelta(milliseconds=1), meter=meter)
     feed.hinted_at = hinted_at
-    running = asyncio.create_task(feed.run())
-    try:
+    async with running(feed):
         await feed.wait_beyond(Position(1, 4), WAIT)
         log.revision = 6
         if told:
             feed.hint()
         assert await feed.wait_beyond(Position(1, 5), WAIT) == Position(1, 6)
         assert Sample(LOG_REVISION.name, (), 6) in meter.samples()
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
     return meter
 
 
@@ -66,41 +74,29 @@ async def test_a_hint_tells_where_the_log_ends_or_has_it_looked_at(told: str) ->
         return await log.position()
 
     feed = PolledFeed(look, poll=WAIT)
-    running = asyncio.create_task(feed.run())
-    try:
+    async with running(feed):
         await feed.wait_beyond(Position(1, 4), WAIT)
         log.revision = 6
         feed.hint(told)
         assert await feed.wait_beyond(Position(1, 5), WAIT) == Position(1, 6)
         assert looks == (1 if told == "1.6" else 2)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_hint_of_what_is_not_there_holds_nobody_up() -> None:
     log = Log()
     feed = PolledFeed(log.position, poll=timedelta(milliseconds=1))
-    running = asyncio.create_task(feed.run())
-    try:
+    async with running(feed):
         await feed.wait_beyond(Position(1, 4), WAIT)
         feed.hint("9.9")
         await eventually(lambda: feed.ends_at(Position(1, 5), within=WAIT))
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_database_that_was_restored_from_before_is_followed_as_it_is() -> None:
     log = Log()
     feed = PolledFeed(log.position, poll=timedelta(milliseconds=1))
-    running = asyncio.create_task(feed.run())
-    try:
+    async with running(feed):
         await feed.wait_beyond(Position(1, 4), WAIT)
         log.revision = 3
         await eventually(lambda: feed.ends_at(Position(1, 3), within=WAIT))
         log.revision = 4
         assert await feed.wait_beyond(Position(1, 3), WAIT) == Position(1, 4)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
