@@ -1,9 +1,21 @@
-"""Long lists of values, in as many statements as they take."""
+"""Many values in one statement whose text is always the same: it is compiled, parsed and planned once.
+
+An IN list of two hundred names is a statement of its own for each number of names, and naming them costs more than the
+rows that it finds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ARRAY, Boolean, Dialect, String, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 T = TypeVar("T")
 
@@ -14,3 +26,43 @@ BATCH = 500
 def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut values into what one IN list may hold."""
     return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
+
+
+class _Texts(TypeDecorator[list[str]]):
+    """Texts as one parameter: an array, and on SQLite a JSON document."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose how it is sent."""
+        return dialect.type_descriptor(String() if dialect.name == "sqlite" else ARRAY(String))
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401 what is sent
+        """Write it."""
+        return json.dumps(value) if dialect.name == "sqlite" else value
+
+
+class _Among(FunctionElement[bool]):
+    """A column whose value is one of a parameter's texts."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Among, "postgresql")
+def _write_any(element: _Among, compiler: SQLCompiler, **more: object) -> str:
+    column, texts = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{column} = ANY({texts})"
+
+
+@compiles(_Among, "sqlite")
+def _write_each(element: _Among, compiler: SQLCompiler, **more: object) -> str:
+    column, texts = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 clauses that the compiler wrote
+
+
+def among(column: object, texts: Collection[str]) -> ColumnElement[bool]:
+    """Say that a column of text holds one of these, however many they are."""
+    parameter = bindparam(None, list(texts), type_=_Texts(), unique=True)
+    return _Among(column, parameter)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
@@ -83,14 +85,24 @@ def make_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    # A server that went away between two calls is noticed before a transaction begins on its connection.
-    return create_engine(
-        url,
-        pool_size=READERS + WRITERS_POSTGRES,
-        max_overflow=1,
-        pool_pre_ping=True,
-        pool_timeout=10,
-    )
+    engine = create_engine(url, pool_size=READERS + WRITERS_POSTGRES, max_overflow=1, pool_timeout=10)
+    event.listen(engine, "checkout", partial(_look, engine.dialect))
+    return engine
+
+
+def _look(dialect: Dialect, connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 the driver's
+    """Notice, before a transaction begins, that the server went away: it said so, or hung up.
+
+    A server that waits for a statement says nothing, so silence needs no answer to be asked for: that would be one
+    round trip in five.
+    """
+    socket = select.poll()
+    try:
+        socket.register(connection.fileno(), select.POLLIN)
+        if socket.poll(0):
+            dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection
 from sqlmodel import Session, SQLModel, col, delete, insert, select, update
 
+from controlplane.adapters.sql.batches import among
 from controlplane.adapters.sql.documents import to_document
 from controlplane.adapters.sql.rows import live_workers
 from controlplane.adapters.sql.tables import (
@@ -21,7 +22,7 @@ from controlplane.adapters.sql.tables import (
     TakeoverRow,
     WorkerRow,
 )
-from controlplane.adapters.sql.upserts import inserted, upsert
+from controlplane.adapters.sql.upserts import inserted, put
 from controlplane.domain.commands import EntityKind
 from controlplane.domain.rules import unknown
 from controlplane.domain.sessions import Held, take_over
@@ -41,7 +42,7 @@ def beat(session: Session, worker: str, at: datetime) -> None:
 
 def load(session: Session, satellites: Sequence[str]) -> object:
     """Bring what many satellites' messages replace into the session, locked in the order of their names."""
-    present = select(PresenceRow).where(col(PresenceRow.satellite).in_(satellites)).order_by(PresenceRow.satellite)
+    present = select(PresenceRow).where(among(PresenceRow.satellite, satellites)).order_by(PresenceRow.satellite)
     return session.exec(present.with_for_update()).all()
 
 
@@ -111,7 +112,7 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
             row["duplicate_at"] = each.at
         answers.append(Opened(superseded, taken.duplicate))
     if rows := [row for row in held.values() if row["worker"] == worker]:
-        connection.execute(upsert(connection, PresenceRow), rows)
+        put(connection, PresenceRow, rows)
     if lost:
         connection.execute(inserted(connection, TakeoverRow).on_conflict_do_nothing(), lost)
     return answers
@@ -120,11 +121,11 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
 def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read what is known of the sessions of satellites, locked; those that never had one get an empty row."""
     table = SQLModel.metadata.tables["presence"]
-    locked = table.select().where(table.c.satellite.in_(names)).order_by(table.c.satellite).with_for_update()
+    locked = table.select().where(among(table.c.satellite, names)).order_by(table.c.satellite).with_for_update()
     held = {row.satellite: dict(row._mapping) for row in connection.execute(locked)}  # noqa: SLF001 its public name
     fresh = [name for name in names if name not in held]
     if fresh:
-        there = connection.execute(select(SatelliteRow.name).where(col(SatelliteRow.name).in_(fresh)))
+        there = connection.execute(select(SatelliteRow.name).where(among(SatelliteRow.name, fresh)))
         held |= {name: _no_session(name) for (name,) in there}
     return held
 
@@ -144,16 +145,20 @@ def _numbered(key: SessionKey) -> dict[str, Any]:
 
 def close_sessions(session: Session, closed: Sequence[tuple[SessionKey, datetime]]) -> list[None]:
     """End sessions, unless they are not their satellites' any more."""
-    table = SQLModel.metadata.tables["presence"]
-    its = (table.c.satellite == bindparam("name"), table.c.boot_id == bindparam("boot"))
-    ended = table.update().where(*its, table.c.session == bindparam("number"))
-    # In the order of names, as whoever locks them does, so that no two transactions wait for each other.
-    ordered = sorted(closed, key=lambda each: each[0].satellite)
-    session.connection().execute(
-        ended.values(worker="", last_seen_at=bindparam("at"), changed_at=bindparam("at")),
-        [{"name": key.satellite, "boot": key.boot_id, "number": key.number, "at": at} for key, at in ordered],
-    )
+    connection = session.connection()
+    ended = _open_now(connection, {key.satellite for key, _ in closed}).intersection(key for key, _ in closed)
+    if ended:
+        at = max(at for _, at in closed)
+        its = among(PresenceRow.satellite, [key.satellite for key in ended])
+        connection.execute(update(PresenceRow).where(its).values(worker="", last_seen_at=at, changed_at=at))
     return [None] * len(closed)
+
+
+def _open_now(connection: Connection, names: Collection[str]) -> frozenset[SessionKey]:
+    """Read the last sessions of satellites, locked in the order of names, so that no two transactions deadlock."""
+    asked = select(PresenceRow.satellite, PresenceRow.boot_id, PresenceRow.session)
+    locked = asked.where(among(PresenceRow.satellite, names)).order_by(PresenceRow.satellite).with_for_update()
+    return frozenset(SessionKey(*row) for row in connection.execute(locked))
 
 
 def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
@@ -174,17 +179,14 @@ class Told:
 
 
 def record_reports(session: Session, told: Sequence[Told]) -> list[bool]:
-    """Replace the reports of many, in six statements; False for one whose session lost or that has a later one.
+    """Replace the reports of many, in a few statements; False for one whose session lost or that has a later one.
 
     As objects of the session they would cost ten times as much, and a change brings one of each satellite.
     """
     connection = session.connection()
     names = {each.key.satellite for each in told}
-    present = select(PresenceRow.satellite, PresenceRow.boot_id, PresenceRow.session)
-    locked = present.where(col(PresenceRow.satellite).in_(names)).order_by(PresenceRow.satellite).with_for_update()
-    open_now = {SessionKey(*row) for row in connection.execute(locked)}
-    held = select(ReportRow.satellite, ReportRow.boot_id, ReportRow.session, ReportRow.sequence)
-    last = {SessionKey(*row[:3]): row[3] for row in connection.execute(held.where(col(ReportRow.satellite).in_(names)))}
+    open_now = _open_now(connection, names)
+    last, exceptional = _last_reports(connection, names)
     kept, answers = {}, []
     for each in told:
         counts = each.key in open_now and each.report.sequence > last.get(each.key, -1)
@@ -192,16 +194,29 @@ def record_reports(session: Session, told: Sequence[Told]) -> list[bool]:
             last[each.key], kept[each.key.satellite] = each.report.sequence, each  # sequences count within a session
         answers.append(counts)
     if kept:
-        _replace_reports(connection, kept)
+        _replace_reports(connection, kept, exceptional)
     return answers
 
 
-def _replace_reports(connection: Connection, kept: Mapping[str, Told]) -> None:
+def _last_reports(connection: Connection, names: Collection[str]) -> tuple[dict[SessionKey, int], set[str]]:
+    """Read the last reports' sequences, and which of them had exceptions.
+
+    Not by a join with the locked presences: what was waited for would be new there, and what is joined to it old.
+    """
+    exceptions = select(ReportExceptionRow.satellite).where(ReportExceptionRow.satellite == ReportRow.satellite)
+    held = select(ReportRow.satellite, ReportRow.boot_id, ReportRow.session, ReportRow.sequence)
+    asked = held.add_columns(exceptions.exists()).where(among(ReportRow.satellite, names))
+    rows = connection.execute(asked).all()
+    return {SessionKey(*row[:3]): row[3] for row in rows}, {row[0] for row in rows if row[4]}
+
+
+def _replace_reports(connection: Connection, kept: Mapping[str, Told], exceptional: Collection[str]) -> None:
     at = max(each.at for each in kept.values())
-    seen = update(PresenceRow).where(col(PresenceRow.satellite).in_(kept)).values(last_seen_at=at, changed_at=at)
+    seen = update(PresenceRow).where(among(PresenceRow.satellite, kept)).values(last_seen_at=at, changed_at=at)
     connection.execute(seen)
-    connection.execute(upsert(connection, ReportRow), [_report_values(one.key, one.report) for one in kept.values()])
-    connection.execute(delete(ReportExceptionRow).where(col(ReportExceptionRow.satellite).in_(kept)))
+    put(connection, ReportRow, [_report_values(one.key, one.report) for one in kept.values()])
+    if over := kept.keys() & exceptional:
+        connection.execute(delete(ReportExceptionRow).where(among(ReportExceptionRow.satellite, over)))
     exceptions = [row for name, one in kept.items() for row in _exception_rows(name, one.report)]
     if exceptions:
         connection.execute(insert(ReportExceptionRow), exceptions)
@@ -258,15 +273,13 @@ def record_healths(session: Session, healths: Mapping[str, Health], at: datetime
     """Replace the health of many, in three statements: as objects of the session they would cost ten times as much."""
     connection = session.connection()
     # Locked in the order of names, as `load` does, so that no two transactions wait for each other.
-    present = (
-        select(PresenceRow.satellite).where(col(PresenceRow.satellite).in_(healths)).order_by(PresenceRow.satellite)
-    )
+    present = select(PresenceRow.satellite).where(among(PresenceRow.satellite, healths)).order_by(PresenceRow.satellite)
     names = [name for (name,) in connection.execute(present.with_for_update())]
     if not names:
         return
-    connection.execute(update(PresenceRow).where(col(PresenceRow.satellite).in_(names)).values(last_seen_at=at))
+    connection.execute(update(PresenceRow).where(among(PresenceRow.satellite, names)).values(last_seen_at=at))
     documents = [{"satellite": name, "document": to_document(healths[name])} for name in names]
-    connection.execute(upsert(connection, HealthRow), documents)
+    put(connection, HealthRow, documents)
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

@@ -24,6 +24,7 @@ from controlplane.domain.entities import Attested, JoinToken, Position
 from controlplane.domain.lifecycle import Verb
 from controlplane.domain.state import Desired, Key, WholeState
 from controlplane.domain.status import Health, Opened, Report, SessionKey
+from fleet.digests import EMPTY_SCOPE
 from fleet.errors import FleetError
 from fleet.identity import OperatorId, SatelliteId
 
@@ -159,6 +160,8 @@ class SqlStore(ReadingStore):
 
     async def delta(self, scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
         """Serialize what leads from a known digest to a generation, or take it from the cache."""
+        if not to_generation and from_digest in (None, EMPTY_SCOPE):
+            return b""  # a scope that was never written to, as most satellites' own are
         step = (scope, from_digest, to_generation)
         held = self._deltas.get(step)
         if held is None:
