@@ -7,7 +7,7 @@ another process was told so. The streams themselves never poll.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from controlplane.domain.session import Ended
 from controlplane.domain.status import SessionKey
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
+from controlplane.rpc.latch import Latch
 from fleet.errors import FleetError
 from fleet.protocol import Farewell
 
@@ -35,15 +36,18 @@ ARRIVALS_PER_S = 300.0
 class OpenStream:
     """One open stream, as the board sees it: something to wake, and to end."""
 
+    __slots__ = ("changed", "changed_at", "ended", "ending", "leave", "peer", "scopes", "session", "stirred")
+
     def __init__(self, peer: Peer, session: SessionKey) -> None:
         self.peer = peer
-        self.spiffe_id = peer.spiffe_id
         self.session = session
         self.scopes: frozenset[str] = frozenset()
-        self.stirred = asyncio.Event()
+        self.stirred = Latch()
         """Something happened: the log moved, or the stream is to end."""
-        self.ending = asyncio.Event()
+        self.ending = Latch()
         self.ended: Ended | None = None
+        self.leave: Callable[[], object] = lambda: None
+        """Called when the stream is to end: from then on it has so long to say goodbye."""
         self.changed = False
         self.changed_at: datetime | None = None
         """When the first of the changes was written that the pump has not looked at yet."""
@@ -60,6 +64,7 @@ class OpenStream:
             self.ended = ended
             self.ending.set()
             self.stirred.set()
+            self.leave()
 
 
 class Board:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -53,6 +54,25 @@ class _Account:
     code: str = "OK"
     reason: str = ""
     received_bytes: int = 0
+
+
+class _Requests:
+    """What a stream brings, parsed. Generators, ours and gRPC's, would be 2 KiB for each stream."""
+
+    __slots__ = ("_context", "_parse")
+
+    def __init__(self, context: Context, parse: Callable[[bytes], object]) -> None:
+        self._context = context
+        self._parse = parse
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> object:
+        raw = await self._context.read()
+        if raw is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return self._parse(raw)
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -108,15 +128,12 @@ class _Guarded:
 
         await self._account_for(context, serve)
 
-    async def both_streams(self, raws: AsyncIterator[bytes], context: Context) -> None:
+    async def both_streams(self, _raws: object, context: Context) -> None:
         """Serve a stream with a stream; each message is judged as it comes."""
 
         async def serve(_rule: Rule, caller: Caller, account: _Account) -> None:
-            async def requests() -> AsyncIterator[object]:
-                async for raw in raws:
-                    yield self._parse(raw, caller, account)
-
-            await _drive(self.handler.stream_stream, requests(), context)
+            requests = _Requests(context, partial(self._parse, caller=caller, account=account))
+            await _drive(self.handler.stream_stream, requests, context)
 
         await self._account_for(context, serve)
 

@@ -2,7 +2,7 @@
 
     reader      requests → inbox (bounded: a satellite that talks too much waits)
     pump        inbox, wake-ups → session.step → effects → messages
-    warden      notAfter, revocation, bundle, supersession, drain → the session ends, or is cut where it cannot
+    board       notAfter, revocation, bundle, supersession, drain → the session ends, or is cut where it cannot
 
 A slow reader holds up its own pump at `write`; meanwhile changes fold into one flag, so it costs no memory of ours.
 """
@@ -26,12 +26,13 @@ from controlplane.domain.session import Ended
 from controlplane.domain.state import Binding, Desired
 from controlplane.domain.status import Report, SessionKey, only_progressed
 from controlplane.rpc import frames
-from controlplane.rpc.board import Board, OpenStream, expiry, revocation
+from controlplane.rpc.board import Board, OpenStream, revocation
 from controlplane.rpc.bucket import Bucket
 from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.errors import Context
 from controlplane.rpc.healths import Healths
+from controlplane.rpc.latch import Latch
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
 from controlplane.rpc.turnstile import Turnstile
@@ -125,6 +126,10 @@ async def _first(requests: Requests) -> pb.Subscribe:
     return message.subscribe
 
 
+def _stay() -> None:
+    """Begin nothing more: the stream is over."""
+
+
 class _CompactedError(Exception):
     """A delta starts from what is not known any more."""
 
@@ -141,26 +146,46 @@ class _Pump:
         self._parts = parts
         self._context = context
         self._session = table.Session()
-        self._inbox: asyncio.Queue[table.Event | None] = asyncio.Queue(INBOX)
+        self._inbox: list[table.Event | None] = []
+        self._room = Latch()
         self._sequence = 0
         self._told: Report | None = None
         self._due: datetime | None = None
         """When the change was written that is being looked at."""
 
     async def run(self, subscribed: table.Subscribed, requests: Requests) -> None:
-        """Pump until the session is closed or the satellite is gone."""
+        """Pump until the session is closed or the satellite is gone; once it is to end, it has a moment to leave.
+
+        Raises:
+            FleetError: why it is to end, where it did not leave in time.
+        """
         # Before anything can break off the first write, which has them else: gRPC ends no call while headers go out.
         await self._context.send_initial_metadata(())
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(None) as staying:
+                self.stream.leave = lambda: staying.reschedule(clock() + LEAVE_S)
+                if self.stream.ended is not None:
+                    self.stream.leave()
+                try:
+                    await self._pump(subscribed, requests)
+                finally:
+                    self.stream.leave = _stay
+        except TimeoutError as error:
+            why = self.stream.ended.why if self.stream.ended else Farewell.DRAINING
+            text = "the stream was cut: its reader is too slow"
+            raise FleetError(_KINDS.get(why, Kind.UNAVAILABLE), why.name, text) from error
+
+    async def _pump(self, subscribed: table.Subscribed, requests: Requests) -> None:
         async with asyncio.TaskGroup() as tasks:
-            others = (tasks.create_task(self._read(requests)), tasks.create_task(self._guard()))
+            reader = tasks.create_task(self._read(requests))
             await self.take(subscribed)
             while self._session.phase is not table.Phase.CLOSED:
                 event = await self._next()
                 if event is None:
                     break
                 await self.take(event)
-            for task in others:
-                task.cancel()
+            reader.cancel()
 
     async def take(self, event: table.Event) -> None:
         """Feed the session one event, and whatever its effects answer."""
@@ -176,8 +201,9 @@ class _Pump:
         while True:
             if self.stream.ended is not None:
                 return self.stream.ended
-            if not self._inbox.empty():
-                return self._inbox.get_nowait()
+            if self._inbox:
+                self._room.set()
+                return self._inbox.pop(0)
             if self.stream.changed:
                 self.stream.changed = False
                 self._due, self.stream.changed_at = self.stream.changed_at, None
@@ -196,28 +222,16 @@ class _Pump:
                 continue
             event = read_request(message)
             if event is not None:
-                await self._inbox.put(event)
-                self.stream.stirred.set()
-        await self._inbox.put(None)
+                await self._hand_over(event)
+        await self._hand_over(None)
+
+    async def _hand_over(self, event: table.Event | None) -> None:
+        """Give the pump what came, once there is room for it."""
+        while len(self._inbox) >= INBOX:
+            self._room.clear()
+            await self._room.wait()
+        self._inbox.append(event)
         self.stream.stirred.set()
-
-    async def _guard(self) -> None:
-        """End the stream when its certificate does; cut it where it does not leave by itself.
-
-        One timer, however long the certificate lives: ten thousand streams that look at the clock each second are a
-        fifth of a core. The board's patrol sees where the wall clock was set.
-        """
-        while self.stream.ended is None:
-            remaining = (self.stream.peer.not_after - self._parts.now()).total_seconds()
-            if remaining <= 0:
-                self.stream.end(expiry())
-                break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
-                    await self.stream.ending.wait()
-        await asyncio.sleep(LEAVE_S)
-        why = self.stream.ended.why if self.stream.ended else Farewell.DRAINING
-        raise FleetError(_KINDS.get(why, Kind.UNAVAILABLE), why.name, "the stream was cut: its reader is too slow")
 
     # Effects ----------------------------------------------------------------------------------------------
 

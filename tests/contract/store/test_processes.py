@@ -183,6 +183,17 @@ async def test_a_restart_of_postgres_is_survived(tmp_path: Path, clock: Clock, t
         await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.needs_postgres
+async def test_a_restart_between_two_calls_is_noticed_by_neither(tmp_path: Path, clock: Clock, tags: Tags) -> None:
+    async with private_server(tmp_path, clock, tags) as (server, fleet):
+        await do(fleet, *shop())
+        await asyncio.gather(*(fleet.get_satellite("s1") for _ in range(8)))  # several connections are open
+        server.stop()
+        server.start()
+        await asyncio.gather(*(fleet.get_satellite("s1") for _ in range(8)))
+        await do(fleet, Upsert(Group("after")))
+
+
 async def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, clock: Clock) -> None:
     url = f"sqlite:///{tmp_path / 'fleet.db'}"
     migrate(url)

@@ -71,7 +71,12 @@ class Site:
         return f"localhost:{self.port}"
 
     def channel(
-        self, caller: X509Material | str | None, *, roots: tuple[bytes, ...] = (), port: int = 0
+        self,
+        caller: X509Material | str | None,
+        *,
+        roots: tuple[bytes, ...] = (),
+        port: int = 0,
+        options: tuple[tuple[str, int], ...] = (),
     ) -> grpc.aio.Channel:
         """Open a channel as somebody: an ID of the realm, any identity, or nobody."""
         material = self.realm.material(caller) if isinstance(caller, str) else caller
@@ -80,12 +85,12 @@ class Site:
             private_key=key_pem(material.key) if material else None,
             certificate_chain=pem(material.chain) if material else None,
         )
-        options = (
+        ours = (
             ("grpc.ssl_target_name_override", "localhost"),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", -1),
         )
-        opened = grpc.aio.secure_channel(f"127.0.0.1:{port or self.port}", credentials, options=options)
+        opened = grpc.aio.secure_channel(f"127.0.0.1:{port or self.port}", credentials, options=(*ours, *options))
         self.channels.append(opened)
         return opened
 

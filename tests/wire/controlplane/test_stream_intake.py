@@ -7,11 +7,16 @@ from datetime import timedelta
 
 import grpc
 
+from controlplane.domain.commands import Upsert
+from controlplane.domain.entities import Policy
 from fleet.errors import FleetError
 from fleet.rpc_errors import from_rpc_error
 from fleet.v1 import attestation_pb2, fleet_pb2, health_pb2, state_pb2
 from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
-from tests.wire.controlplane.site import SatelliteStream, Site, opened, refusal, satellite_id
+from fleet.v1.state_pb2_grpc import StateServiceStub
+from tests.contract.store.words import shut
+from tests.rig.identity import eventually
+from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, opened, refusal, satellite_id
 
 
 async def test_health_comes_on_the_stream(site: Site, boot_id: bytes) -> None:
@@ -67,6 +72,25 @@ async def test_what_is_wrong_right_behind_a_subscribe_leaves_nobody_waiting(site
             while (error := await ending(stream)) is None:
                 pass
         assert error.reason == "MESSAGE_TOO_LARGE"
+
+
+async def test_a_satellite_that_reads_nothing_is_cut_where_it_does_not_leave(site: Site, boot_id: bytes) -> None:
+    for name in ("kiosk-1", "kiosk-2"):
+        await site.satellite(name)
+    # More than HTTP/2's first window, which is what gRPC takes of a stream that nobody reads where it does not probe.
+    images = [f"hub/{'long/' * 30}image-{number}" for number in range(20)]
+    await site.fleet.apply(ADMIN, [Upsert(Policy(f"p-{number}", shut(*images))) for number in range(200)])
+    channel = site.channel(satellite_id("kiosk-1"), options=(("grpc.http2.bdp_probe", 0),))
+    deaf = SatelliteStream(StateServiceStub(channel))
+    await deaf.subscribe(boot_id)
+    await (await opened(site, "kiosk-2", boot_id)).update()  # the one does not hold up the other
+    board = site.listener.board
+    await eventually(lambda: len(board) == 2)
+    await board.drain(timedelta(0))
+    await eventually(lambda: "kiosk-2" not in board)
+    assert "kiosk-1" in board
+    await eventually(lambda: "kiosk-1" not in board)
+    assert not deaf.received
 
 
 async def ending(stream: SatelliteStream) -> FleetError | None:
