@@ -14,7 +14,7 @@ from controlplane.app.housekeeping import keep_alive, let_go
 from controlplane.app.meter import Meter
 from controlplane.app.ports import ChangeFeed, Context, Sealer, Store, TagResolver
 from controlplane.app.reading import FleetReading
-from controlplane.app.resolution import pin_digests
+from controlplane.app.resolution import asks, pin_digests
 from controlplane.app.roster import RosterKeeper
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.checks import check_command, check_reason, check_request_id
@@ -106,7 +106,8 @@ class Fleet(FleetReading):
             raise FleetError(Kind.EXHAUSTED, "LIMIT_EXCEEDED", "at most 1,000 changes in one request")
         checked = [check_command(command) for command in commands]
         context = self._context(actor, reason, request_id, checked, dry_run)
-        if not dry_run and (first := await self._store.answered(context)):
+        # The store sees for itself under its lock, but to ask sources the same again is slow, and may fail.
+        if not dry_run and asks(checked) and (first := await self._store.answered(context)):
             return first
         with self.tracer.span("changes.pin", changes=len(checked)):
             pinned = await pin_digests(checked, self._store, self._resolver, self._sealer)

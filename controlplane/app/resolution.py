@@ -13,6 +13,12 @@ from fleet.errors import FleetError, Kind
 from fleet.reference import ArtifactName, parse_artifact_name
 
 
+def asks(commands: Sequence[Command]) -> bool:
+    """Say whether pinning these asks anybody: what was answered once may be answered otherwise the next time."""
+    entities = [command.entity for command in commands if isinstance(command, Upsert)]
+    return any(isinstance(one, Assignment) or (isinstance(one, Artifact) and not one.spec.digest) for one in entities)
+
+
 async def pin_digests(
     commands: Sequence[Command], store: Store, resolver: TagResolver, sealer: Sealer
 ) -> list[Command]:

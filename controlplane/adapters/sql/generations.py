@@ -54,12 +54,21 @@ def delta_between(session: Session, scope: str, from_digest: bytes | None, to_ge
     Raises:
         FleetError: PRECONDITION `DIGEST_UNKNOWN`, UNKNOWN `GENERATION_UNKNOWN`.
     """
-    _check_generation(session, scope, to_generation)
-    start = 0 if from_digest is None else generation_of(session, scope, from_digest)
-    if start is None:
+    known = _generations(session, scope, from_digest, to_generation)
+    if to_generation and to_generation not in known:
+        raise _generation_unknown(scope)
+    starts = [generation for generation, digest in known.items() if digest == from_digest]
+    if not starts and from_digest not in (None, EMPTY_SCOPE):
         raise FleetError(Kind.PRECONDITION, "DIGEST_UNKNOWN", "the scope never had this digest", subject=scope)
-    held, wanted = _changed_between(session, scope, start, to_generation)
+    held, wanted = _changed_between(session, scope, max(starts, default=0), to_generation)
     return _encode(session, difference(held, wanted))
+
+
+def _generations(session: Session, scope: str, digest: bytes | None, generation: int) -> dict[int, bytes]:
+    """Read the generations of a scope that have this digest, or are this one."""
+    asked = select(ScopeGenerationRow.generation, ScopeGenerationRow.digest)
+    either = or_(ScopeGenerationRow.digest == digest, ScopeGenerationRow.generation == generation)
+    return dict(session.exec(asked.where(ScopeGenerationRow.scope == scope, either)).all())
 
 
 def delta_from(session: Session, scope: str, held: Versions, to_generation: int) -> bytes:
@@ -74,26 +83,26 @@ def delta_from(session: Session, scope: str, held: Versions, to_generation: int)
 
 def _check_generation(session: Session, scope: str, generation: int) -> None:
     if generation and session.get(ScopeGenerationRow, (scope, generation)) is None:
-        text = "the scope has no such generation"
-        raise FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", text, subject=scope)
+        raise _generation_unknown(scope)
+
+
+def _generation_unknown(scope: str) -> FleetError:
+    return FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", "the scope has no such generation", subject=scope)
 
 
 def _changed_between(session: Session, scope: str, start: int, end: int) -> tuple[Versions, Versions]:
     """Read the intervals that begin or end between two generations, either way round: nothing else differs."""
     low, high = min(start, end), max(start, end)
     since, until = col(ScopeResourceRow.from_generation), col(ScopeResourceRow.to_generation)
-    rows = session.exec(
-        select(ScopeResourceRow).where(
-            ScopeResourceRow.scope == scope,
-            or_(and_(since > low, since <= high), and_(until > low, until <= high)),
-        )
-    ).all()
+    columns = select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version).add_columns(since, until)
+    between = or_(and_(since > low, since <= high), and_(until > low, until <= high))
+    rows = session.connection().execute(columns.where(col(ScopeResourceRow.scope) == scope, between)).all()
 
     def at(generation: int) -> dict[Key, bytes]:
         return {
-            (row.kind, row.name): row.version
-            for row in rows
-            if row.from_generation <= generation and (row.to_generation is None or row.to_generation > generation)
+            (kind, name): version
+            for kind, name, version, began, ended in rows
+            if began <= generation and (ended is None or ended > generation)
         }
 
     return at(start), at(end)

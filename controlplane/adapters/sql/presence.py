@@ -86,7 +86,8 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
     connection = session.connection()
     at = max(each.at for each in opening)
     held = _held(connection, sorted({each.key.satellite for each in opening}))
-    live = live_workers(session, at)
+    others = {row["worker"] for row in held.values()} - {"", worker}
+    live = live_workers(session, at) if others else frozenset()
     answers: list[Opened | FleetError] = []
     lost: list[dict[str, Any]] = []
     for each in opening:
