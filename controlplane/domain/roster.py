@@ -98,8 +98,8 @@ class Roster:
             # Scopes that many share are one text here, not one for each satellite.
             shared = (self.bindings[scope].scope if scope in self.bindings else scope for scope in enrolled.scopes)
             self.satellites[name] = Enrolled(enrolled.spiffe_id, enrolled.standing, tuple(shared))
-        for name in list(self.satellites)[: max(0, len(self.satellites) - MAX_KNOWN)]:
-            del self.satellites[name]
+        while len(self.satellites) > MAX_KNOWN:
+            del self.satellites[next(iter(self.satellites))]
 
     def had(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope had this digest a short while ago; False where it is not remembered."""

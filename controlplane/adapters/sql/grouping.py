@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 LARGEST = 256
 """Writes in one commit: some 15 ms of work, which the log's writers wait for."""
-APART_S = 0.025
+APART_S = 0.05
 """Between the beginnings of two commits: what comes meanwhile shares the next."""
 
 
