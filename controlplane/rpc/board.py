@@ -27,7 +27,7 @@ from fleet.protocol import Farewell
 _log = structlog.get_logger(__name__)
 
 PATROL_S = 1.0
-"""How often lost sessions are read, and the wall clock."""
+"""How often lost sessions are read, and the certificates' ends: a stream may outlive its certificate by so much."""
 REVOKED_RETRY = timedelta(hours=1)
 ARRIVALS_PER_S = 300.0
 """Satellites that may come to one process in a second, while it also does something else."""
@@ -156,6 +156,23 @@ class Board:
 
     async def run(self) -> None:
         """End the streams whose time is over, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._expire())
+            tasks.create_task(self._patrol())
+
+    async def _expire(self) -> None:
+        """End the streams whose certificates do, whether or not a database answers.
+
+        One look at all of them a second costs less than a timer for each, and sees where the wall clock was set.
+        """
+        while True:
+            at = self._gate.now()
+            for stream in tuple(self._streams.values()):
+                if stream.peer.not_after <= at:
+                    stream.end(expiry())
+            await asyncio.sleep(PATROL_S)
+
+    async def _patrol(self) -> None:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATROL_S):
@@ -163,17 +180,10 @@ class Board:
                     return
             if not self._streams:
                 continue
-            self._check_expiry()
             try:
                 await self._look_around()
             except FleetError as error:
                 _log.warning("patrol.failed", reason=error.reason, detail=error.detail)
-
-    def _check_expiry(self) -> None:
-        at = self._gate.now()
-        for stream in tuple(self._streams.values()):
-            if stream.peer.not_after <= at:
-                stream.end(expiry())
 
     async def _look_around(self) -> None:
         for lost in await self._fleet.lost_sessions():

@@ -1,16 +1,19 @@
-"""What a process tells its streams when it is told to stop."""
+"""What a process tells its streams when it is told to stop, and when their time is over."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from controlplane.adapters.sql.migrate import migrate
+from controlplane.app.fleet import Fleet
 from controlplane.bootstrap import open_fleet
 from controlplane.config import load_settings
 from controlplane.domain.status import SessionKey
@@ -21,7 +24,7 @@ from controlplane.rpc.gate import Gate
 from controlplane.rpc.turnstile import Turnstile
 from fleet.identity import SatelliteId
 from fleet.protocol import Farewell
-from tests.rig.identity import utc_now
+from tests.rig.identity import eventually, utc_now
 
 
 def stream(number: int) -> OpenStream:
@@ -34,6 +37,19 @@ def stream(number: int) -> OpenStream:
 def farewell(one: OpenStream) -> tuple[Farewell, timedelta | None]:
     assert one.ended is not None
     return one.ended.why, one.ended.retry_after
+
+
+class Hanging:
+    """A fleet whose database neither answers nor refuses."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.roster = fleet.roster
+        self.asked = asyncio.Event()
+
+    async def lost_sessions(self) -> tuple[SessionKey, ...]:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return ()
 
 
 @pytest.fixture
@@ -73,3 +89,18 @@ async def test_all_are_told_to_go_in_the_time_there_is(board: Board) -> None:
     streams = filled(board, 100 * int(ARRIVALS_PER_S))
     await asyncio.wait_for(board.drain(timedelta(seconds=1)), 60)
     assert all(one.ended for one in streams)
+
+
+async def test_a_stream_ends_with_its_certificate_while_the_database_hangs(board: Board) -> None:
+    hanging = Hanging(board._fleet)
+    board._fleet = cast("Fleet", hanging)
+    running = asyncio.create_task(board.run())
+    lasting = stream(1)
+    lasting.peer = replace(lasting.peer, not_after=utc_now() + timedelta(hours=1))
+    board.add(lasting)
+    await asyncio.wait_for(hanging.asked.wait(), 60)
+    board.add(over := stream(2))
+    await eventually(lambda: over.ended is not None)
+    assert farewell(over) == (Farewell.SVID_EXPIRED, None)
+    assert lasting.ended is None
+    running.cancel()
