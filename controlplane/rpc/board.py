@@ -33,6 +33,10 @@ ARRIVALS_PER_S = 300.0
 """Satellites that may come to one process in a second, while it also does something else."""
 
 
+def stay() -> None:
+    """Begin nothing: the stream has no pump yet, or none any more."""
+
+
 class OpenStream:
     """One open stream, as the board sees it: something to wake, and to end."""
 
@@ -46,7 +50,7 @@ class OpenStream:
         """Something happened: the log moved, or the stream is to end."""
         self.ending = Latch()
         self.ended: Ended | None = None
-        self.leave: Callable[[], object] = lambda: None
+        self.leave: Callable[[], object] = stay
         """Called when the stream is to end: from then on it has so long to say goodbye."""
         self.changed = False
         self.changed_at: datetime | None = None

@@ -26,7 +26,7 @@ from controlplane.domain.session import Ended
 from controlplane.domain.state import Binding, Desired
 from controlplane.domain.status import Report, SessionKey, only_progressed
 from controlplane.rpc import frames
-from controlplane.rpc.board import Board, OpenStream, revocation
+from controlplane.rpc.board import Board, OpenStream, revocation, stay
 from controlplane.rpc.bucket import Bucket
 from controlplane.rpc.caller import Caller
 from controlplane.rpc.consult import Consultant, SharedParts
@@ -126,10 +126,6 @@ async def _first(requests: Requests) -> pb.Subscribe:
     return message.subscribe
 
 
-def _stay() -> None:
-    """Begin nothing more: the stream is over."""
-
-
 class _CompactedError(Exception):
     """A delta starts from what is not known any more."""
 
@@ -170,7 +166,7 @@ class _Pump:
                 try:
                     await self._pump(subscribed, requests)
                 finally:
-                    self.stream.leave = _stay
+                    self.stream.leave = stay
         except TimeoutError as error:
             why = self.stream.ended.why if self.stream.ended else Farewell.DRAINING
             text = "the stream was cut: its reader is too slow"

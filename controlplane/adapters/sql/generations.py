@@ -55,8 +55,6 @@ def delta_between(session: Session, scope: str, from_digest: bytes | None, to_ge
         FleetError: PRECONDITION `DIGEST_UNKNOWN`, UNKNOWN `GENERATION_UNKNOWN`.
     """
     known = _generations(session, scope, from_digest, to_generation)
-    if to_generation and to_generation not in known:
-        raise _generation_unknown(scope)
     starts = [generation for generation, digest in known.items() if digest == from_digest]
     if not starts and from_digest not in (None, EMPTY_SCOPE):
         raise FleetError(Kind.PRECONDITION, "DIGEST_UNKNOWN", "the scope never had this digest", subject=scope)
@@ -65,10 +63,13 @@ def delta_between(session: Session, scope: str, from_digest: bytes | None, to_ge
 
 
 def _generations(session: Session, scope: str, digest: bytes | None, generation: int) -> dict[int, bytes]:
-    """Read the generations of a scope that have this digest, or are this one."""
+    """Read the generations of a scope that have this digest, or are this one, which there must be. 0 is before all."""
     asked = select(ScopeGenerationRow.generation, ScopeGenerationRow.digest)
     either = or_(ScopeGenerationRow.digest == digest, ScopeGenerationRow.generation == generation)
-    return dict(session.exec(asked.where(ScopeGenerationRow.scope == scope, either)).all())
+    found = dict(session.exec(asked.where(ScopeGenerationRow.scope == scope, either)).all())
+    if generation and generation not in found:
+        raise FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", "the scope has no such generation", subject=scope)
+    return found
 
 
 def delta_from(session: Session, scope: str, held: Versions, to_generation: int) -> bytes:
@@ -77,17 +78,8 @@ def delta_from(session: Session, scope: str, held: Versions, to_generation: int)
     Raises:
         FleetError: UNKNOWN `GENERATION_UNKNOWN`.
     """
-    _check_generation(session, scope, to_generation)
+    _generations(session, scope, None, to_generation)
     return _encode(session, difference(held, content_at(session, scope, to_generation)))
-
-
-def _check_generation(session: Session, scope: str, generation: int) -> None:
-    if generation and session.get(ScopeGenerationRow, (scope, generation)) is None:
-        raise _generation_unknown(scope)
-
-
-def _generation_unknown(scope: str) -> FleetError:
-    return FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", "the scope has no such generation", subject=scope)
 
 
 def _changed_between(session: Session, scope: str, start: int, end: int) -> tuple[Versions, Versions]:

@@ -42,8 +42,13 @@ def beat(session: Session, worker: str, at: datetime) -> None:
 
 def load(session: Session, satellites: Sequence[str]) -> object:
     """Bring what many satellites' messages replace into the session, locked in the order of their names."""
-    present = select(PresenceRow).where(among(PresenceRow.satellite, satellites)).order_by(PresenceRow.satellite)
-    return session.exec(present.with_for_update()).all()
+    return session.scalars(_locked(select(PresenceRow), satellites)).all()
+
+
+def _locked(presences: Any, satellites: Collection[str]) -> Any:  # noqa: ANN401 a SELECT, whatever its columns
+    """Restrict to satellites and lock, in the order of their names, so that no two transactions wait for each other."""
+    its = presences.where(among(PresenceRow.satellite, satellites))
+    return its.order_by(PresenceRow.satellite).with_for_update()
 
 
 def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
@@ -122,8 +127,8 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
 def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read what is known of the sessions of satellites, locked; those that never had one get an empty row."""
     table = SQLModel.metadata.tables["presence"]
-    locked = table.select().where(among(table.c.satellite, names)).order_by(table.c.satellite).with_for_update()
-    held = {row.satellite: dict(row._mapping) for row in connection.execute(locked)}  # noqa: SLF001 its public name
+    rows = connection.execute(_locked(table.select(), names))
+    held = {row.satellite: dict(row._mapping) for row in rows}  # noqa: SLF001 its public name
     fresh = [name for name in names if name not in held]
     if fresh:
         there = connection.execute(select(SatelliteRow.name).where(among(SatelliteRow.name, fresh)))
@@ -156,10 +161,9 @@ def close_sessions(session: Session, closed: Sequence[tuple[SessionKey, datetime
 
 
 def _open_now(connection: Connection, names: Collection[str]) -> frozenset[SessionKey]:
-    """Read the last sessions of satellites, locked in the order of names, so that no two transactions deadlock."""
+    """Read the last sessions of satellites, locked."""
     asked = select(PresenceRow.satellite, PresenceRow.boot_id, PresenceRow.session)
-    locked = asked.where(among(PresenceRow.satellite, names)).order_by(PresenceRow.satellite).with_for_update()
-    return frozenset(SessionKey(*row) for row in connection.execute(locked))
+    return frozenset(SessionKey(*row) for row in connection.execute(_locked(asked, names)))
 
 
 def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
@@ -273,9 +277,7 @@ def _exception_rows(satellite: str, report: Report) -> list[dict[str, Any]]:
 def record_healths(session: Session, healths: Mapping[str, Health], at: datetime) -> None:
     """Replace the health of many, in three statements: as objects of the session they would cost ten times as much."""
     connection = session.connection()
-    # Locked in the order of names, as `load` does, so that no two transactions wait for each other.
-    present = select(PresenceRow.satellite).where(among(PresenceRow.satellite, healths)).order_by(PresenceRow.satellite)
-    names = [name for (name,) in connection.execute(present.with_for_update())]
+    names = [name for (name,) in connection.execute(_locked(select(PresenceRow.satellite), healths))]
     if not names:
         return
     connection.execute(update(PresenceRow).where(among(PresenceRow.satellite, names)).values(last_seen_at=at))

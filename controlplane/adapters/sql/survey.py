@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from sqlmodel import Session, col, or_, select
 
-from controlplane.adapters.sql.batches import batches
+from controlplane.adapters.sql.batches import among
 from controlplane.adapters.sql.log import read_position
 from controlplane.adapters.sql.tables import ChangeRow, GroupRow, MembershipRow, SatelliteRow, ScopeRow
 from controlplane.domain.commands import Concerned
@@ -27,7 +27,7 @@ def read_survey(session: Session, known: Roster, asked: Collection[str]) -> Surv
     moved = _moved(session, known.position, position)
     concerned = concerned_by(moved or ())
     names = {*asked, *(concerned.satellites.intersection(known.satellites) if moved is not None else known.satellites)}
-    satellites = _enrolled(session, sorted(names))
+    satellites = _enrolled(session, names)
     wanted = {scope for enrolled in satellites.values() for scope in enrolled.scopes}
     if moved is not None:
         shared = {scope for scope in wanted if not scope.startswith(OWN)}  # its members tell of a new precedence
@@ -54,22 +54,20 @@ def _moved(session: Session, since: Position, until: Position) -> tuple[Moved, .
     )
 
 
-def _enrolled(session: Session, names: Sequence[str]) -> dict[str, Enrolled]:
-    found: dict[str, Enrolled] = {}
+def _enrolled(session: Session, names: Collection[str]) -> dict[str, Enrolled]:
+    if not names:
+        return {}
     connection = session.connection()
-    for batch in batches(names):
-        rows = connection.execute(
-            select(SatelliteRow.name, SatelliteRow.spiffe_id, SatelliteRow.standing).where(
-                col(SatelliteRow.name).in_(batch)
-            )
-        ).all()
-        groups: dict[str, set[str]] = {}
-        member = col(MembershipRow.satellite).in_(batch)
-        for satellite, group in connection.execute(select(MembershipRow.satellite, MembershipRow.group).where(member)):
-            groups.setdefault(satellite, set()).add(group)
-        for name, spiffe_id, standing in rows:
-            found[name] = Enrolled(spiffe_id, Standing(standing), scopes_of(name, groups.get(name, ())))
-    return found
+    columns = select(SatelliteRow.name, SatelliteRow.spiffe_id, SatelliteRow.standing)
+    rows = connection.execute(columns.where(among(SatelliteRow.name, names))).all()
+    groups: dict[str, set[str]] = {}
+    members = select(MembershipRow.satellite, MembershipRow.group).where(among(MembershipRow.satellite, names))
+    for satellite, group in connection.execute(members):
+        groups.setdefault(satellite, set()).add(group)
+    return {
+        name: Enrolled(spiffe_id, Standing(standing), scopes_of(name, groups.get(name, ())))
+        for name, spiffe_id, standing in rows
+    }
 
 
 def _is_known(scope: str, known: Roster) -> bool:
@@ -79,17 +77,17 @@ def _is_known(scope: str, known: Roster) -> bool:
 
 def _bindings(session: Session, scopes: Collection[str]) -> dict[str, Binding]:
     """Read the newest generations; those of groups and of the fleet also where there is none yet."""
+    if not scopes:
+        return {}
     connection = session.connection()
-    heads: dict[str, tuple[int, bytes]] = {}
-    for batch in batches(sorted(scopes)):
-        asked = select(ScopeRow.name, ScopeRow.generation, ScopeRow.digest).where(col(ScopeRow.name).in_(batch))
-        heads.update((name, (generation, digest)) for name, generation, digest in connection.execute(asked))
+    asked = select(ScopeRow.name, ScopeRow.generation, ScopeRow.digest).where(among(ScopeRow.name, scopes))
+    heads = {name: (generation, digest) for name, generation, digest in connection.execute(asked)}
     shared = {scope for scope in scopes if not scope.startswith(OWN)}
-    groups = sorted(scope.removeprefix("group/") for scope in shared if scope != FLEET_SCOPE)
+    groups = [scope.removeprefix("group/") for scope in shared if scope != FLEET_SCOPE]
     precedence: dict[str, int] = {}
-    for batch in batches(groups):
-        named = select(GroupRow.name, GroupRow.precedence).where(col(GroupRow.name).in_(batch))
-        precedence.update((group_scope(name), number) for name, number in connection.execute(named))
+    if groups:
+        named = select(GroupRow.name, GroupRow.precedence).where(among(GroupRow.name, groups))
+        precedence = {group_scope(name): number for name, number in connection.execute(named)}
     return {
         scope: Binding(scope, *heads.get(scope, (0, EMPTY_SCOPE)), precedence.get(scope, 0))
         for scope in shared | heads.keys()
