@@ -16,5 +16,9 @@ class Position:
     epoch: int
     revision: int
 
+    def following(self) -> Position:
+        """Say where the next change comes."""
+        return Position(self.epoch, self.revision + 1)
+
     def __str__(self) -> str:
         return f"{self.epoch}.{self.revision}"

@@ -24,7 +24,6 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Role,
     Satellite,
     SignerSet,
     Source,
@@ -297,9 +296,6 @@ class Store(Protocol):
         """Read where one satellite stands, with each artifact."""
 
     # Authorization ----------------------------------------------------------------------------------------
-
-    async def role_of(self, spiffe_id: str) -> Role | None:
-        """Find an operator's role by its SPIFFE ID."""
 
     async def add_first_operator(self, context: Context, operator: OperatorId) -> Position:
         """Make an admin; nothing where it is one already."""

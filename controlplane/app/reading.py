@@ -18,7 +18,6 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Role,
     Satellite,
     SignerSet,
     Source,
@@ -164,7 +163,3 @@ class FleetReading:
     async def satellite_status(self, name: str) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
         """Read where one satellite stands, exceptions included, and each desired artifact, by name."""
         return await self._store.status(name, self._clock())
-
-    async def role_of(self, spiffe_id: str) -> Role | None:
-        """Find an operator's role by its SPIFFE ID."""
-        return await self._store.role_of(spiffe_id)

@@ -21,6 +21,7 @@ from controlplane.app.defects import presentable
 from controlplane.app.ports import ChangeFeed
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.commands import EntityKind
+from controlplane.domain.entities import Role
 from controlplane.domain.roster import Enrolled, Moved, Roster, Survey
 from controlplane.domain.rules import unknown
 from controlplane.domain.state import Desired
@@ -30,7 +31,7 @@ from fleet.position import Position
 _log = structlog.get_logger(__name__)
 
 FRESH = timedelta(seconds=4)
-"""How old what is answered from memory may be: a revoked satellite is to be out within 5 s."""
+"""How old what is answered from memory may be: a revoked satellite, and a former operator, is to be out within 5 s."""
 FOLLOW = timedelta(seconds=2)
 PAUSE_S = 1.0
 """After a database that did not answer."""
@@ -95,12 +96,23 @@ class RosterKeeper:
             raise unknown(EntityKind.SATELLITE, name)
         return found
 
+    async def role_of(self, spiffe_id: str) -> Role | None:
+        """Say which role an operator has, as of `FRESH` ago at most; None for whoever has none now."""
+        role = self._roster.operators.get(spiffe_id) if self._is_fresh() else None
+        if role is None:  # who has just been given one is not refused
+            await self._surveyed()
+        return role or self._roster.operators.get(spiffe_id)
+
     async def _know(self, name: str, after: Position) -> None:
-        position = self._roster.position
-        if name in self._roster.satellites and after <= position and self._feed.ends_at(position, within=FRESH):
+        is_known = name in self._roster.satellites
+        if is_known and after <= self._roster.position and self._is_fresh():
             return
-        self._asked.add(name)
+        if not is_known:
+            self._asked.add(name)
         await self._surveyed()
+
+    def _is_fresh(self) -> bool:
+        return self._feed.ends_at(self._roster.position, within=FRESH)
 
     async def _surveyed(self) -> None:
         """Wait for a survey that begins later than now."""

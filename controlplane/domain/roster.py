@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controlplane.domain.commands import Concerned
-from controlplane.domain.entities import Lifecycle
+from controlplane.domain.entities import Lifecycle, Role
 from controlplane.domain.lifecycle import Standing
 from controlplane.domain.state import FLEET_SCOPE, Binding, Desired, group_scope, satellite_scope
 from fleet.digests import EMPTY_SCOPE, state_digest
@@ -58,6 +58,7 @@ class Survey:
         satellites: what was asked for or has changed; those that nobody has the name of are left out.
         gone: names among those that nobody has.
         bindings: scopes that were not known or have changed. A scope that is missing has never been written to.
+        operators: all roles, by SPIFFE ID; None where none has changed.
     """
 
     position: Position
@@ -65,6 +66,7 @@ class Survey:
     satellites: Mapping[str, Enrolled]
     gone: frozenset[str]
     bindings: Mapping[str, Binding]
+    operators: Mapping[str, Role] | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Roster:
     bindings: dict[str, Binding] = field(default_factory=dict)
     """The newest generation of each scope that is some known satellite's; satellites' own only where written to."""
 
+    operators: Mapping[str, Role] = field(default_factory=dict)
+    """Every operator's role, by SPIFFE ID."""
     before: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     """The digests of the last few generations before that, of scopes that have changed meanwhile."""
 
@@ -90,6 +94,7 @@ class Roster:
             if known is not None and known.digest != binding.digest:
                 self.before[scope] = (known.digest, *self.before.get(scope, ()))[:LAST]
         self.position = survey.position
+        self.operators = self.operators if survey.operators is None else survey.operators
         for name in survey.gone:
             self.satellites.pop(name, None)
         self.bindings.update(survey.bindings)
@@ -117,6 +122,15 @@ class Roster:
         return Desired(
             self.position, Lifecycle.ONLINE, bound, state_digest({each.scope: each.digest for each in bound})
         )
+
+
+def steps_from(known: Roster, survey: Survey) -> tuple[tuple[str, bytes, int], ...]:
+    """Say which steps those take who hold what was known: `→ (scope, digest before, generation now)`."""
+    return tuple(
+        (scope, known.bindings[scope].digest, binding.generation)
+        for scope, binding in survey.bindings.items()
+        if scope in known.bindings and known.bindings[scope].digest != binding.digest
+    )
 
 
 def concerned_by(moved: Sequence[Moved]) -> Concerned:

@@ -89,7 +89,7 @@ class Gate:
         Raises:
             FleetError: REFUSED `ROLE_MISSING`.
         """
-        role = await self._fleet.role_of(spiffe_id)
+        role = await self._fleet.roster.role_of(spiffe_id)
         if role is None:
             text = "this operator has no role: an admin gives it one"
             raise FleetError(Kind.REFUSED, "ROLE_MISSING", text, subject=spiffe_id)

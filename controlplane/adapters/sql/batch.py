@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
-from controlplane.adapters.sql.settling import Touched
+from controlplane.adapters.payload import encode_delta
+from controlplane.adapters.sql.artifacts import Artifacts
+from controlplane.adapters.sql.settling import Settled, Touched
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,
     GroupRow,
-    LogHead,
     MembershipRow,
     RuleRow,
     RuleScopeRow,
@@ -19,20 +22,45 @@ from controlplane.adapters.sql.tables import (
 )
 from controlplane.app.ports import Context
 from controlplane.domain.commands import EntityKind
+from controlplane.domain.entities import Position
 from controlplane.domain.rules import unknown
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.state import split_scope
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The change that a transaction made: what others read of it when it is committed."""
+
+    position: Position
+    diff: dict[str, Any]
+    settled: Settled
+
+
 @dataclass(slots=True)
 class Batch:
-    """A transaction that writes the log: its session, the locked head, and what it has touched so far."""
+    """A transaction that writes the log: its session, where the locked log ends, and what it has touched so far."""
 
     session: Session
-    head: LogHead
+    end: Position
     context: Context
     trust_domain: str
     touched: Touched = field(default_factory=Touched)
+    artifacts: Artifacts = field(init=False)
+    written: Written | None = None
+
+    def __post_init__(self) -> None:
+        self.artifacts = Artifacts(self.session.connection())
+
+    def deltas(self) -> Iterator[tuple[tuple[str, bytes, int], bytes]]:
+        """Serialize the steps of scopes whose new content is at hand: `→ ((scope, digest, generation), delta)`."""
+        if self.written is None:
+            return
+        at_hand = {resource.version: resource for resource in self.artifacts.changed.values()}
+        for scope, (digest, step) in self.written.settled.steps.items():
+            if all(version in at_hand for _, version in step.upserts):
+                upserts = [at_hand[version] for _, version in step.upserts]
+                yield (scope, digest, self.written.settled.heads[scope][0]), encode_delta(upserts, step.deletes)
 
 
 def need_satellite(batch: Batch, name: str) -> SatelliteRow:
@@ -65,8 +93,8 @@ def members_of(batch: Batch, group: str) -> set[str]:
     return set(batch.session.exec(select(MembershipRow.satellite).where(MembershipRow.group == group)))
 
 
-def touch_artifact(batch: Batch, artifact: str, source: str) -> None:
-    """Note an artifact, and its source, in every scope that it is assigned to."""
+def touch_holders(batch: Batch, artifact: str, source: str) -> None:
+    """Note an artifact that goes, and its source, in every scope that it is assigned to."""
     held = select(AssignmentRow.scope).where(AssignmentRow.artifact == artifact)
     for scope in batch.session.exec(held):
         batch.touched.add(scope, ResourceKind.ARTIFACT, artifact)

@@ -7,7 +7,7 @@ rows that it finds.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, Boolean, Dialect, String, bindparam
@@ -23,9 +23,9 @@ BATCH = 500
 """Values in one IN list."""
 
 
-def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut values into what one IN list may hold."""
-    return (values[start : start + BATCH] for start in range(0, len(values), BATCH))
+def batches(values: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """Cut values into what one IN list may hold, or so many."""
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 class _Texts(TypeDecorator[list[str]]):
@@ -62,7 +62,10 @@ def _write_each(element: _Among, compiler: SQLCompiler, **more: object) -> str:
     return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 clauses that the compiler wrote
 
 
-def among(column: object, texts: Collection[str]) -> ColumnElement[bool]:
-    """Say that a column of text holds one of these, however many they are."""
-    parameter = bindparam(None, list(texts), type_=_Texts(), unique=True)
-    return _Among(column, parameter)
+def among(column: object, name: str) -> ColumnElement[bool]:
+    """Say that a column of text holds one of those in the parameter `name`, a list, however many they are.
+
+    Statements with it are made once: to build one, and to find it among those that are compiled, takes longer than to
+    run it.
+    """
+    return _Among(column, bindparam(name, type_=_Texts()))

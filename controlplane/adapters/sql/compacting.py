@@ -21,7 +21,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, delete, or_, select
 
 from controlplane.adapters.sql.engine import Database
-from controlplane.adapters.sql.log import lock_head
+from controlplane.adapters.sql.log import lock_end
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     ChangeRow,
@@ -80,7 +80,7 @@ async def _write(database: Database, drop: Callable[[Session, *Given], Dropped],
     """Keep the log's writers out for one small transaction: they may name a payload again, or end an interval."""
 
     def locked(session: Session) -> Dropped:
-        lock_head(session)
+        lock_end(session)
         return drop(session, *given)
 
     return await database.write(locked)

@@ -47,6 +47,11 @@ def results_from_document(document: list[list[str]]) -> tuple[Result, ...]:
     return tuple(Result(Outcome(outcome), entity, name, etag) for outcome, entity, name, etag in document)
 
 
+def entities_in(document: list[list[str]]) -> set[str]:
+    """Say what kinds of entities results are about."""
+    return {entity for _, entity, *_ in document}
+
+
 def answer_to_document(applied: Applied) -> dict[str, Any]:
     """Write an answer that may be asked for again."""
     return {

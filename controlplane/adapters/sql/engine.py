@@ -6,7 +6,7 @@ import asyncio
 import select
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -14,13 +14,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Executable, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from controlplane.adapters.sql.database_meter import READ, WRITE, DatabaseMeter
+from controlplane.adapters.sql.glancing import Glances
 from controlplane.app.meter import Meter
 from controlplane.app.tracing import NoTracer, Tracer
 from fleet.errors import FleetError, Kind, malformed
@@ -85,7 +86,15 @@ def make_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    engine = create_engine(url, pool_size=READERS + WRITERS_POSTGRES, max_overflow=1, pool_timeout=10)
+    # The connection that was used last has its statements prepared, which is done when one comes for the second time.
+    engine = create_engine(
+        url,
+        pool_size=READERS + WRITERS_POSTGRES,
+        max_overflow=1,
+        pool_timeout=10,
+        pool_use_lifo=True,
+        connect_args={"prepare_threshold": 1},
+    )
     event.listen(engine, "checkout", partial(_look, engine.dialect))
     return engine
 
@@ -125,6 +134,8 @@ def translated() -> Iterator[None]:
         raise _unavailable(str(error)) from error
     except DBAPIError as error:
         raise _translate(error) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise _unavailable(str(error)) from error
 
 
 def _unavailable(detail: str) -> FleetError:
@@ -160,6 +171,7 @@ class Database:
         self._reading = engine.execution_options(**snapshot)
         self._writing = engine.execution_options(fleet_writing=True)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        self._glances = None if self.is_sqlite else Glances(engine, conninfo(engine.url))
         writers = 1 if self.is_sqlite else WRITERS_POSTGRES
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
 
@@ -173,6 +185,17 @@ class Database:
             return await asyncio.get_running_loop().run_in_executor(
                 self._readers, self._waited, READ, time.perf_counter(), lambda: self._run(READ, self._reading, work)
             )
+
+    async def glance(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Run one statement without a transaction, and read its rows, few as they are, as the driver gives them.
+
+        Raises:
+            FleetError: UNAVAILABLE `STORE_UNAVAILABLE`.
+        """
+        if self._glances is None:
+            return await self.read(lambda session: session.connection().execute(statement, parameters).all())
+        with self.tracer.span("database.glance"), self._meter.timed(READ), translated():
+            return await self._glances.rows(statement, parameters)
 
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run a transaction and commit it; it is finished even where the waiting task is cancelled.
@@ -213,6 +236,8 @@ class Database:
 
     def close(self) -> None:
         """Let running transactions finish, then close every connection."""
+        if self._glances is not None:
+            self._glances.close()
         self._readers.shutdown()
         self._writers.shutdown()
         self._engine.dispose()

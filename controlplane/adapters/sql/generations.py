@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import BigInteger, ColumnElement, bindparam, func
+from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import Session, and_, col, or_, select
 
 from controlplane.adapters.payload import encode_delta
@@ -15,61 +17,87 @@ from controlplane.adapters.sql.tables import (
     ScopeResourceRow,
 )
 from controlplane.domain.entities import Signature
-from controlplane.domain.state import Difference, Key, Resource, Versions, difference, sort_key
+from controlplane.domain.state import Key, Resource, Versions, difference, sort_key
 from fleet.digests import EMPTY_SCOPE
 from fleet.errors import FleetError, Kind
+
+_SINCE, _UNTIL = col(ScopeResourceRow.from_generation), col(ScopeResourceRow.to_generation)
+_END = bindparam("end", type_=BigInteger())
+_HELD = and_(_SINCE <= _END, or_(_UNTIL.is_(None), _UNTIL > _END))
+_GENERATION = select(ScopeGenerationRow.generation).where(ScopeGenerationRow.scope == bindparam("scope"))
+_ENDS = _GENERATION.where(ScopeGenerationRow.generation == _END)
+KNOWN = (
+    _GENERATION.where(ScopeGenerationRow.digest == bindparam("digest"))
+    .order_by(col(ScopeGenerationRow.generation).desc())
+    .limit(1)
+)
+"""The latest generation with a digest."""
+_CONTENT = select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version).where(
+    ScopeResourceRow.scope == bindparam("scope"), _HELD
+)
+_BOUNDS = select(KNOWN.scalar_subquery().label("start"), _ENDS.exists().label("ends")).subquery()
+_BODIES = select(ResourceBodyRow.version, ResourceBodyRow.payload, ResourceBodyRow.signatures)
+
+
+def _between(generation: SQLCoreOperations[Any]) -> ColumnElement[bool]:
+    """Say that a generation lies between start and end, either way round."""
+    start = func.coalesce(_BOUNDS.c.start, 0)
+    return or_(and_(generation > start, generation <= _END), and_(generation > _END, generation <= start))
+
+
+STEP = (
+    select(_BOUNDS.c.start, _BOUNDS.c.ends)
+    .add_columns(col(ScopeResourceRow.kind), col(ScopeResourceRow.name), col(ScopeResourceRow.version))
+    .add_columns(_SINCE, _UNTIL, col(ResourceBodyRow.payload), col(ResourceBodyRow.signatures))
+    .select_from(_BOUNDS)
+    .join(
+        ScopeResourceRow,
+        and_(col(ScopeResourceRow.scope) == bindparam("scope"), or_(_between(_SINCE), _between(_UNTIL))),
+        isouter=True,
+    )
+    .join(ResourceBodyRow, and_(col(ResourceBodyRow.version) == ScopeResourceRow.version, _HELD), isouter=True)
+)
+"""The intervals that begin or end between two generations, as nothing else differs, with the payloads of what is held
+at the end: in one statement, which is of one moment without a transaction."""
 
 
 def content_at(session: Session, scope: str, generation: int) -> dict[Key, bytes]:
     """Read a scope's versions at a generation; 0 is nothing."""
-    since, until = col(ScopeResourceRow.from_generation), col(ScopeResourceRow.to_generation)
-    return _versions(session, scope, since <= generation, or_(until.is_(None), until > generation))
-
-
-def content_now(session: Session, scope: str) -> dict[Key, bytes]:
-    """Read a scope's versions at its latest generation, of which no number need be known."""
-    return _versions(session, scope, col(ScopeResourceRow.to_generation).is_(None))
-
-
-def _versions(session: Session, scope: str, *held: ColumnElement[bool]) -> dict[Key, bytes]:
-    columns = select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version)
-    rows = session.exec(columns.where(ScopeResourceRow.scope == scope, *held))
+    rows = session.connection().execute(_CONTENT, {"scope": scope, "end": generation})
     return {(kind, name): version for kind, name, version in rows}
 
 
-def generation_of(session: Session, scope: str, digest: bytes) -> int | None:
-    """Find the latest generation with this digest; a scope's beginning is 0."""
-    found = session.exec(
-        select(ScopeGenerationRow.generation)
-        .where(ScopeGenerationRow.scope == scope, ScopeGenerationRow.digest == digest)
-        .order_by(col(ScopeGenerationRow.generation).desc())
-        .limit(1)
-    ).first()
-    return 0 if found is None and digest == EMPTY_SCOPE else found
+def step_of(scope: str, from_digest: bytes | None, to_generation: int) -> dict[str, Any]:
+    """Say of which step `STEP` is to read the rows: from a digest, or from nothing, to a generation."""
+    return {"scope": scope, "digest": from_digest or EMPTY_SCOPE, "end": to_generation}
 
 
-def delta_between(session: Session, scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
-    """Serialize what leads from a known digest, or from nothing, to a generation.
+def delta_of(rows: Sequence[Sequence[Any]], scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
+    """Serialize a step, as `STEP` has read it.
 
     Raises:
         FleetError: PRECONDITION `DIGEST_UNKNOWN`, UNKNOWN `GENERATION_UNKNOWN`.
     """
-    known = _generations(session, scope, from_digest, to_generation)
-    starts = [generation for generation, digest in known.items() if digest == from_digest]
-    if not starts and from_digest not in (None, EMPTY_SCOPE):
+    start, ends = rows[0][:2]
+    if to_generation and not ends:
+        raise _no_generation(scope)
+    if start is None and from_digest not in (None, EMPTY_SCOPE):
         raise FleetError(Kind.PRECONDITION, "DIGEST_UNKNOWN", "the scope never had this digest", subject=scope)
-    held, wanted = _changed_between(session, scope, max(starts, default=0), to_generation)
-    return _encode(session, difference(held, wanted))
+    changed = [row[2:] for row in rows if row[2] is not None]  # where nothing differs, one row says so
 
+    def at(generation: int) -> dict[Key, bytes]:
+        return {
+            (kind, name): version
+            for kind, name, version, began, ended, *_ in changed
+            if began <= generation and (ended is None or ended > generation)
+        }
 
-def _generations(session: Session, scope: str, digest: bytes | None, generation: int) -> dict[int, bytes]:
-    """Read the generations of a scope that have this digest, or are this one, which there must be. 0 is before all."""
-    asked = select(ScopeGenerationRow.generation, ScopeGenerationRow.digest)
-    either = or_(ScopeGenerationRow.digest == digest, ScopeGenerationRow.generation == generation)
-    found = dict(session.exec(asked.where(ScopeGenerationRow.scope == scope, either)).all())
-    if generation and generation not in found:
-        raise FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", "the scope has no such generation", subject=scope)
-    return found
+    step = difference(at(start or 0), at(to_generation))
+    bodies = {
+        version: (payload, signatures) for _, _, version, _, _, payload, signatures in changed if payload is not None
+    }
+    upserts = (_resource(key, version, *bodies[version]) for key, version in step.upserts)
+    return encode_delta(upserts, step.deletes)
 
 
 def delta_from(session: Session, scope: str, held: Versions, to_generation: int) -> bytes:
@@ -78,44 +106,28 @@ def delta_from(session: Session, scope: str, held: Versions, to_generation: int)
     Raises:
         FleetError: UNKNOWN `GENERATION_UNKNOWN`.
     """
-    _generations(session, scope, None, to_generation)
-    return _encode(session, difference(held, content_at(session, scope, to_generation)))
+    if to_generation and session.connection().execute(_ENDS, {"scope": scope, "end": to_generation}).first() is None:
+        raise _no_generation(scope)
+    step = difference(held, content_at(session, scope, to_generation))
+    return encode_delta(_with_bodies(session, [(*key, version) for key, version in step.upserts]), step.deletes)
 
 
-def _changed_between(session: Session, scope: str, start: int, end: int) -> tuple[Versions, Versions]:
-    """Read the intervals that begin or end between two generations, either way round: nothing else differs."""
-    low, high = min(start, end), max(start, end)
-    since, until = col(ScopeResourceRow.from_generation), col(ScopeResourceRow.to_generation)
-    columns = select(ScopeResourceRow.kind, ScopeResourceRow.name, ScopeResourceRow.version).add_columns(since, until)
-    between = or_(and_(since > low, since <= high), and_(until > low, until <= high))
-    rows = session.connection().execute(columns.where(col(ScopeResourceRow.scope) == scope, between)).all()
-
-    def at(generation: int) -> dict[Key, bytes]:
-        return {
-            (kind, name): version
-            for kind, name, version, began, ended in rows
-            if began <= generation and (ended is None or ended > generation)
-        }
-
-    return at(start), at(end)
-
-
-def _encode(session: Session, step: Difference) -> bytes:
-    upserts = [(*key, version) for key, version in step.upserts]
-    return encode_delta(_with_bodies(session, upserts), step.deletes)
+def _no_generation(scope: str) -> FleetError:
+    return FleetError(Kind.UNKNOWN, "GENERATION_UNKNOWN", "the scope has no such generation", subject=scope)
 
 
 def _with_bodies(session: Session, wanted: Sequence[tuple[int, str, bytes]]) -> Iterable[Resource]:
     """Read payloads and signatures: `(kind, name, version) → resources`, in the same order."""
     asked = sorted({version for _, _, version in wanted})
-    found: dict[bytes, tuple[bytes, tuple[Signature, ...]]] = {}
-    columns = select(ResourceBodyRow.version, ResourceBodyRow.payload, ResourceBodyRow.signatures)
+    found: dict[bytes, tuple[bytes, Sequence[list[str]]]] = {}
     for batch in batches(asked):
-        for version, payload, signatures in session.exec(columns.where(col(ResourceBodyRow.version).in_(batch))):
-            found[version] = payload, tuple(Signature(*map(bytes.fromhex, one)) for one in signatures)
-    for kind, name, version in wanted:
-        payload, signed = found[version]
-        yield Resource(kind, name, payload, version, signed)
+        for version, payload, signatures in session.exec(_BODIES.where(col(ResourceBodyRow.version).in_(batch))):
+            found[version] = payload, signatures
+    return (_resource((kind, name), version, *found[version]) for kind, name, version in wanted)
+
+
+def _resource(key: Key, version: bytes, payload: bytes, signatures: Sequence[list[str]]) -> Resource:
+    return Resource(*key, payload, version, tuple(Signature(*map(bytes.fromhex, one)) for one in signatures))
 
 
 def resources_at(session: Session, scope: str, generation: int) -> tuple[Resource, ...]:

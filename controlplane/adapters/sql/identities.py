@@ -7,10 +7,9 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from controlplane.adapters.sql import rows
+from controlplane.adapters.sql import log, rows
 from controlplane.adapters.sql.applying import commit, do
 from controlplane.adapters.sql.batch import Batch, need_satellite
-from controlplane.adapters.sql.log import append, find_answer, lock_head
 from controlplane.adapters.sql.presence import note_version, presence_of
 from controlplane.adapters.sql.tables import (
     DeviceRow,
@@ -22,7 +21,7 @@ from controlplane.adapters.sql.tables import (
 from controlplane.adapters.sql.write_content import write_source
 from controlplane.adapters.sql.write_members import forget_identity, forget_tokens
 from controlplane.app.ports import Context
-from controlplane.domain.commands import Concerned, EntityKind, Outcome, Result, Upsert
+from controlplane.domain.commands import EntityKind, Outcome, Result, Upsert
 from controlplane.domain.entities import (
     OPERATOR,
     Attested,
@@ -70,7 +69,7 @@ def attest(batch: Batch, satellite: SatelliteId, agent_version: str) -> Attested
 
 def change_lifecycle(batch: Batch, name: str, verb: Verb) -> Position:
     """Approve, revoke or reinstate; revoking forgets tokens, reinstating device keys too."""
-    if first := find_answer(batch.session, batch.context):
+    if first := log.find_answer(batch.session, batch.context):
         return first.position
     row = need_satellite(batch, name)
     after = next_standing(Standing(row.standing), verb, name=name)
@@ -168,16 +167,11 @@ def add_first_operator(batch: Batch, operator: OperatorId) -> Position:
 
 def recover(session: Session, context: Context) -> Position:
     """Begin a new epoch, and write so: the log goes on without a gap."""
-    head = lock_head(session)
-    head.epoch += 1
-    results = (Result(Outcome.UPDATED, "epoch", str(head.epoch)),)
-    return append(session, head, context, results, Concerned())
-
-
-def role_of(session: Session, spiffe_id: str) -> Role | None:
-    """Find an operator's role."""
-    role = session.exec(select(OperatorRow.role).where(OperatorRow.spiffe_id == spiffe_id)).first()
-    return None if role is None else Role(role)
+    end = log.lock_end(session)
+    begun = Position(end.epoch + 1, end.revision + 1)
+    results = (Result(Outcome.UPDATED, "epoch", str(begun.epoch)),)
+    log.write(session, log.change(begun, context, log.diff_of(results, {}, ())), begun)
+    return begun
 
 
 def is_revoked(session: Session, spiffe_id: str) -> bool:

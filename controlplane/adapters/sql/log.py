@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, delete, or_, select
 
 from controlplane.adapters.sql.documents import (
@@ -14,7 +16,7 @@ from controlplane.adapters.sql.documents import (
     results_to_document,
 )
 from controlplane.adapters.sql.tables import ChangeRow, LogHead, RequestRow
-from controlplane.adapters.sql.upserts import upsert
+from controlplane.adapters.sql.upserts import Rows, put
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, ChangeRecord, Changes, Concerned, Outcome, Result
 from controlplane.domain.entities import Position
@@ -22,55 +24,64 @@ from fleet.errors import FleetError, Kind
 
 CHANNEL = "fleet_log"
 """PostgreSQL's notification channel. The payload is where the log ends, a hint: the truth is the log."""
+Head = tuple[int, bytes]
+"""A scope's newest generation, and its digest."""
+MAX_HEADS = 100
+"""Scopes of which a change says what they are from it on; where it changes more of them, that is read."""
 REMEMBERED = timedelta(hours=24)
 """How long a request id is good for."""
+
+END = select(LogHead.epoch, LogHead.revision)
+_LOCK = END.with_for_update()
+_ANSWER = select(RequestRow.content, RequestRow.answer, RequestRow.at).where(
+    RequestRow.actor == bindparam("actor"), RequestRow.request_id == bindparam("request_id")
+)
 
 
 def read_position(session: Session) -> Position:
     """Read the log's end in this snapshot."""
-    epoch, revision = session.connection().execute(select(LogHead.epoch, LogHead.revision)).one()
-    return Position(epoch, revision)
+    return Position(*session.connection().execute(END).one())
 
 
-def lock_head(session: Session) -> LogHead:
-    """Become the one writer of the log until this transaction ends.
+def lock_end(session: Session) -> Position:
+    """Become the one writer of the log until this transaction ends: `→ where it ends now`.
 
     SQLite's BEGIN IMMEDIATE has done so already. A sequence in the row's place would commit out of order.
     """
-    return session.exec(select(LogHead).with_for_update()).one()
+    return Position(*session.connection().execute(_LOCK).one())
 
 
-def position_of(head: LogHead) -> Position:
-    """Say where the log ends, as far as this transaction has written it."""
-    return Position(head.epoch, head.revision)
-
-
-def append(
-    session: Session, head: LogHead, context: Context, results: tuple[Result, ...], concerned: Concerned
-) -> Position:
-    """Write the next revision."""
-    head.revision += 1
+def diff_of(results: tuple[Result, ...], moved: Mapping[str, Head], satellites: Iterable[str]) -> dict[str, Any]:
+    """Say what a change did, and which scopes and satellites it moves."""
     changed = tuple(result for result in results if result.outcome is not Outcome.UNCHANGED)
-    session.add(head)
-    session.add(
-        ChangeRow(
-            epoch=head.epoch,
-            revision=head.revision,
-            at=context.at,
-            actor=context.actor,
-            request_id=context.request_id,
-            reason=context.reason,
-            diff={
-                "results": results_to_document(changed),
-                "scopes": sorted(concerned.scopes),
-                "satellites": sorted(concerned.satellites),
-            },
-        )
-    )
-    if session.get_bind().dialect.name == "postgresql":
-        told = {"channel": CHANNEL, "end": str(position_of(head))}
-        session.connection().execute(text("SELECT pg_notify(:channel, :end)"), told)  # sent when this commits
-    return position_of(head)
+    return {
+        "results": results_to_document(changed),
+        "scopes": sorted(moved),
+        "satellites": sorted(satellites),
+        "heads": _written(moved) if len(moved) <= MAX_HEADS else {},
+    }
+
+
+def change(position: Position, context: Context, diff: dict[str, Any]) -> list[Rows]:
+    """Make the rows of the change at a position, where the log ends from now on."""
+    end = {"epoch": position.epoch, "revision": position.revision}
+    of = {"at": context.at, "actor": context.actor, "request_id": context.request_id, "reason": context.reason}
+    return [Rows(LogHead, [{"id": 1, **end}]), Rows(ChangeRow, [{**end, **of, "diff": diff}], replacing=False)]
+
+
+def write(session: Session, rows: Sequence[Rows], end: Position | None = None) -> None:
+    """Write all that a transaction has to write; once it commits, other processes are told where the log ends now."""
+    if rows:
+        put(session.connection(), *rows, tell=(CHANNEL, str(end)) if end else None)
+
+
+def _written(heads: Mapping[str, Head]) -> dict[str, list[Any]]:
+    return {scope: [generation, digest.hex()] for scope, (generation, digest) in heads.items()}
+
+
+def read_heads(diff: Mapping[str, Any]) -> dict[str, Head]:
+    """Read what a change says of scopes; nothing, where a release before this wrote it."""
+    return {scope: (generation, bytes.fromhex(digest)) for scope, (generation, digest) in diff.get("heads", {}).items()}
 
 
 def find_answer(session: Session, context: Context) -> Applied | None:
@@ -81,7 +92,8 @@ def find_answer(session: Session, context: Context) -> Applied | None:
     """
     if not context.request_id:
         return None
-    row = session.get(RequestRow, (context.actor, context.request_id))
+    asked = {"actor": context.actor, "request_id": context.request_id}
+    row = session.connection().execute(_ANSWER, asked).first()
     if row is None or context.at - row.at >= REMEMBERED:
         return None
     if row.content != context.content:
@@ -90,18 +102,18 @@ def find_answer(session: Session, context: Context) -> Applied | None:
     return answer_from_document(row.answer)
 
 
-def remember_answer(session: Session, context: Context, applied: Applied) -> None:
-    """Keep the answer for a repeated call."""
-    if context.request_id:
-        connection = session.connection()
-        answer = {
-            "actor": context.actor,
-            "request_id": context.request_id,
-            "content": context.content,
-            "answer": answer_to_document(applied),
-            "at": context.at,
-        }
-        connection.execute(upsert(connection, RequestRow), answer)
+def answer(context: Context, applied: Applied, *, replacing: bool = True) -> list[Rows]:
+    """Make the row of the answer to a call that may be repeated; in the place of one that is too old, or of none."""
+    if not context.request_id:
+        return []
+    row = {
+        "actor": context.actor,
+        "request_id": context.request_id,
+        "content": context.content,
+        "answer": answer_to_document(applied),
+        "at": context.at,
+    }
+    return [Rows(RequestRow, [row], replacing=replacing)]
 
 
 def forget_answers(session: Session, at: datetime) -> None:

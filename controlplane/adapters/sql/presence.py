@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam
 from sqlmodel import Session, SQLModel, col, delete, insert, select, update
 
 from controlplane.adapters.sql.batches import among
@@ -22,7 +22,7 @@ from controlplane.adapters.sql.tables import (
     TakeoverRow,
     WorkerRow,
 )
-from controlplane.adapters.sql.upserts import inserted, put
+from controlplane.adapters.sql.upserts import Rows, inserted, put
 from controlplane.domain.commands import EntityKind
 from controlplane.domain.rules import unknown
 from controlplane.domain.sessions import Held, take_over
@@ -31,6 +31,31 @@ from fleet.errors import FleetError
 
 MAX_EXCEPTIONS = 100
 _FORGET_WORKER = timedelta(days=1)
+
+
+def _locked(presences: Any) -> Any:  # noqa: ANN401 a SELECT, whatever its columns
+    """Restrict to `names` and lock, in the order of their names, so that no two transactions wait for each other."""
+    its = presences.where(among(PresenceRow.satellite, "names"))
+    return its.order_by(PresenceRow.satellite).with_for_update()
+
+
+_PRESENCES = _locked(select(PresenceRow))
+_WHOLE = _locked(SQLModel.metadata.tables["presence"].select())
+_SESSIONS = _locked(select(PresenceRow.satellite, PresenceRow.boot_id, PresenceRow.session))
+_THERE = _locked(select(PresenceRow.satellite))
+_THEIRS = among(PresenceRow.satellite, "names")
+_SEEN = update(PresenceRow).where(_THEIRS).values(last_seen_at=bindparam("at"))
+_CHANGED = _SEEN.values(changed_at=bindparam("at"))
+_CLOSED = _CHANGED.values(worker="")
+_NAMES = select(SatelliteRow.name).where(among(SatelliteRow.name, "names"))
+_EXCEPTIONAL = select(ReportExceptionRow.satellite).where(ReportExceptionRow.satellite == ReportRow.satellite)
+_REPORTS = (
+    select(ReportRow.satellite, ReportRow.boot_id, ReportRow.session, ReportRow.sequence)
+    .add_columns(_EXCEPTIONAL.exists())
+    .where(among(ReportRow.satellite, "names"))
+)
+_FORGET_EXCEPTIONS = delete(ReportExceptionRow).where(among(ReportExceptionRow.satellite, "names"))
+_KEEP_EXCEPTIONS = insert(ReportExceptionRow)
 
 
 def beat(session: Session, worker: str, at: datetime) -> None:
@@ -42,13 +67,7 @@ def beat(session: Session, worker: str, at: datetime) -> None:
 
 def load(session: Session, satellites: Sequence[str]) -> object:
     """Bring what many satellites' messages replace into the session, locked in the order of their names."""
-    return session.scalars(_locked(select(PresenceRow), satellites)).all()
-
-
-def _locked(presences: Any, satellites: Collection[str]) -> Any:  # noqa: ANN401 a SELECT, whatever its columns
-    """Restrict to satellites and lock, in the order of their names, so that no two transactions wait for each other."""
-    its = presences.where(among(PresenceRow.satellite, satellites))
-    return its.order_by(PresenceRow.satellite).with_for_update()
+    return session.scalars(_PRESENCES, {"names": list(satellites)}).all()
 
 
 def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
@@ -118,7 +137,7 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
             row["duplicate_at"] = each.at
         answers.append(Opened(superseded, taken.duplicate))
     if rows := [row for row in held.values() if row["worker"] == worker]:
-        put(connection, PresenceRow, rows)
+        put(connection, Rows(PresenceRow, rows))
     if lost:
         connection.execute(inserted(connection, TakeoverRow).on_conflict_do_nothing(), lost)
     return answers
@@ -126,12 +145,11 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
 
 def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read what is known of the sessions of satellites, locked; those that never had one get an empty row."""
-    table = SQLModel.metadata.tables["presence"]
-    rows = connection.execute(_locked(table.select(), names))
+    rows = connection.execute(_WHOLE, {"names": names})
     held = {row.satellite: dict(row._mapping) for row in rows}  # noqa: SLF001 its public name
     fresh = [name for name in names if name not in held]
     if fresh:
-        there = connection.execute(select(SatelliteRow.name).where(among(SatelliteRow.name, fresh)))
+        there = connection.execute(_NAMES, {"names": fresh})
         held |= {name: _no_session(name) for (name,) in there}
     return held
 
@@ -155,15 +173,13 @@ def close_sessions(session: Session, closed: Sequence[tuple[SessionKey, datetime
     ended = _open_now(connection, {key.satellite for key, _ in closed}).intersection(key for key, _ in closed)
     if ended:
         at = max(at for _, at in closed)
-        its = among(PresenceRow.satellite, [key.satellite for key in ended])
-        connection.execute(update(PresenceRow).where(its).values(worker="", last_seen_at=at, changed_at=at))
+        connection.execute(_CLOSED, {"names": [key.satellite for key in ended], "at": at})
     return [None] * len(closed)
 
 
 def _open_now(connection: Connection, names: Collection[str]) -> frozenset[SessionKey]:
     """Read the last sessions of satellites, locked."""
-    asked = select(PresenceRow.satellite, PresenceRow.boot_id, PresenceRow.session)
-    return frozenset(SessionKey(*row) for row in connection.execute(_locked(asked, names)))
+    return frozenset(SessionKey(*row) for row in connection.execute(_SESSIONS, {"names": list(names)}))
 
 
 def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
@@ -208,23 +224,19 @@ def _last_reports(connection: Connection, names: Collection[str]) -> tuple[dict[
 
     Not by a join with the locked presences: what was waited for would be new there, and what is joined to it old.
     """
-    exceptions = select(ReportExceptionRow.satellite).where(ReportExceptionRow.satellite == ReportRow.satellite)
-    held = select(ReportRow.satellite, ReportRow.boot_id, ReportRow.session, ReportRow.sequence)
-    asked = held.add_columns(exceptions.exists()).where(among(ReportRow.satellite, names))
-    rows = connection.execute(asked).all()
+    rows = connection.execute(_REPORTS, {"names": list(names)}).all()
     return {SessionKey(*row[:3]): row[3] for row in rows}, {row[0] for row in rows if row[4]}
 
 
 def _replace_reports(connection: Connection, kept: Mapping[str, Told], exceptional: Collection[str]) -> None:
     at = max(each.at for each in kept.values())
-    seen = update(PresenceRow).where(among(PresenceRow.satellite, kept)).values(last_seen_at=at, changed_at=at)
-    connection.execute(seen)
-    put(connection, ReportRow, [_report_values(one.key, one.report) for one in kept.values()])
+    connection.execute(_CHANGED, {"names": list(kept), "at": at})
+    put(connection, Rows(ReportRow, [_report_values(one.key, one.report) for one in kept.values()]))
     if over := kept.keys() & exceptional:
-        connection.execute(delete(ReportExceptionRow).where(among(ReportExceptionRow.satellite, over)))
+        connection.execute(_FORGET_EXCEPTIONS, {"names": list(over)})
     exceptions = [row for name, one in kept.items() for row in _exception_rows(name, one.report)]
     if exceptions:
-        connection.execute(insert(ReportExceptionRow), exceptions)
+        connection.execute(_KEEP_EXCEPTIONS, exceptions)
 
 
 def _report_values(key: SessionKey, report: Report) -> dict[str, Any]:
@@ -277,12 +289,12 @@ def _exception_rows(satellite: str, report: Report) -> list[dict[str, Any]]:
 def record_healths(session: Session, healths: Mapping[str, Health], at: datetime) -> None:
     """Replace the health of many, in three statements: as objects of the session they would cost ten times as much."""
     connection = session.connection()
-    names = [name for (name,) in connection.execute(_locked(select(PresenceRow.satellite), healths))]
+    names = [name for (name,) in connection.execute(_THERE, {"names": list(healths)})]
     if not names:
         return
-    connection.execute(update(PresenceRow).where(among(PresenceRow.satellite, names)).values(last_seen_at=at))
+    connection.execute(_SEEN, {"names": names, "at": at})
     documents = [{"satellite": name, "document": to_document(healths[name])} for name in names]
-    put(connection, HealthRow, documents)
+    put(connection, Rows(HealthRow, documents))
 
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:

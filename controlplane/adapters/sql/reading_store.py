@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
 from sqlmodel import Session, SQLModel, select
 
-from controlplane.adapters.sql import desired, identities, listing, log, rows, rule_rows, statuses
+from controlplane.adapters.sql import desired, listing, log, rows, rule_rows, statuses
 from controlplane.adapters.sql.artifact_statuses import read_artifact_statuses
 from controlplane.adapters.sql.engine import Database
-from controlplane.adapters.sql.survey import read_survey
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     GroupRow,
@@ -33,13 +31,11 @@ from controlplane.domain.entities import (
     Page,
     Policy,
     Position,
-    Role,
     Satellite,
     SignerSet,
     Source,
     TrustRoot,
 )
-from controlplane.domain.roster import Roster, Survey
 from controlplane.domain.rules import unknown
 from controlplane.domain.specs import ResourceKind
 from controlplane.domain.status import ArtifactStatus, ChangedStatuses, FleetStatus, SatelliteStatus
@@ -62,7 +58,7 @@ class ReadingStore:
 
     async def position(self) -> Position:
         """Read the log's end."""
-        return await self._database.read(log.read_position)
+        return Position(*(await self._database.glance(log.END, {}))[0])
 
     async def satellite(self, name: str, at: datetime) -> Satellite:
         """Read one satellite."""
@@ -205,11 +201,3 @@ class ReadingStore:
             return status, read_artifact_statuses(whole, status.report)
 
         return await self._database.read(work)
-
-    async def role_of(self, spiffe_id: str) -> Role | None:
-        """Find an operator's role."""
-        return await self._database.read(lambda session: identities.role_of(session, spiffe_id))
-
-    async def survey(self, known: Roster, asked: Collection[str]) -> Survey:
-        """Read what makes a roster current, and what is asked for beside it."""
-        return await self._database.read(lambda session: read_survey(session, known, asked))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from itertools import count
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlmodel import Session
 
-from controlplane.adapters.delta_cache import DeltaCache
+from controlplane.adapters.delta_cache import DeltaCache, Step
 from controlplane.adapters.sql import compacting, desired, generations, identities, log, presence, rows
 from controlplane.adapters.sql.applying import apply
 from controlplane.adapters.sql.batch import Batch
 from controlplane.adapters.sql.engine import Database
+from controlplane.adapters.sql.generations import KNOWN, STEP, delta_of, step_of
 from controlplane.adapters.sql.grouping import BulkWriter, GroupWriter
 from controlplane.adapters.sql.reading_store import ReadingStore
+from controlplane.adapters.sql.survey import MOVED, moves_in, read_survey, since
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, Command
 from controlplane.domain.compaction import Dropped
 from controlplane.domain.entities import Attested, JoinToken, Position
 from controlplane.domain.lifecycle import Verb
+from controlplane.domain.roster import Roster, Survey, steps_from
 from controlplane.domain.state import Desired, Key, WholeState
 from controlplane.domain.status import Health, Opened, Report, SessionKey
 from fleet.digests import EMPTY_SCOPE
@@ -31,6 +36,10 @@ from fleet.identity import OperatorId, SatelliteId
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AHEAD = 4
+"""Scopes that change together whose deltas are read before somebody asks."""
+FEW = 200
+"""Rows of a delta that are serialized in the event loop: a millisecond's work."""
 BREATH_S = 0.02
 """Between two small transactions of a long work: others write meanwhile."""
 
@@ -62,6 +71,8 @@ class SqlStore(ReadingStore):
         self._opening = BulkWriter(database, partial(presence.open_sessions, worker=worker))
         self._closing = BulkWriter(database, presence.close_sessions)
         self._reports = BulkWriter(database, presence.record_reports)
+        self._own: Sequence[Any] | None = None
+        """The last change that this process wrote, as `MOVED` reads it, until it is taken."""
         self._alive = False
 
     async def _write_log(
@@ -73,14 +84,24 @@ class SqlStore(ReadingStore):
     ) -> T:
         """Run a transaction that writes the log."""
 
-        def transaction(session: Session) -> tuple[T, Position]:
-            batch = Batch(session, log.lock_head(session), context, self._trust_domain)
-            done = work(batch, *args, **kwargs)
-            return done, log.position_of(batch.head)
+        def transaction(session: Session) -> tuple[T, Batch]:
+            batch = Batch(session, log.lock_end(session), context, self._trust_domain)
+            return work(batch, *args, **kwargs), batch
 
-        done, position = await self._database.write(transaction)
-        self.on_change(position)
+        done, batch = await self._database.write(transaction)
+        self._keep(batch)
+        self.on_change(batch.end)
         return done
+
+    def _keep(self, batch: Batch) -> None:
+        """Keep what was written, as this process need not read it: the next change, and the steps that it made."""
+        self._own = None
+        if batch.written is not None:
+            position, diff = batch.written.position, batch.written.diff
+            end = (position.epoch, position.revision)
+            self._own = (*end, *end, batch.context.at, diff)
+            for step, delta in batch.deltas() if len(diff["scopes"]) <= AHEAD else ():
+                self._deltas.put(step, delta)
 
     async def recover(self, context: Context) -> Position:
         """Begin a new epoch."""
@@ -96,11 +117,10 @@ class SqlStore(ReadingStore):
 
     async def apply(self, context: Context, commands: Sequence[Command], *, dry_run: bool) -> Applied:
         """Do all commands in one revision, or none."""
-        applied = await self._database.write(
-            lambda session: apply(session, context, commands, self._trust_domain, dry_run=dry_run)
+        attempts = count()
+        return await self._write_log(
+            context, lambda batch: apply(batch, commands, dry_run=dry_run, is_first=next(attempts) == 0)
         )
-        self.on_change(applied.position)
-        return applied
 
     async def change_lifecycle(self, context: Context, name: str, verb: Verb) -> Position:
         """Approve, revoke or reinstate a satellite."""
@@ -153,10 +173,30 @@ class SqlStore(ReadingStore):
         """Compute what satellites should hold."""
         return await self._database.read(lambda session: desired.read_desired(session, satellites))
 
+    async def survey(self, known: Roster, asked: Collection[str]) -> Survey:
+        """Read what makes a roster current, and what is asked for beside it."""
+        if known.position.epoch and not asked:
+            own, self._own = self._own, None
+            if own is not None and Position(*own[:2]) == known.position.following():
+                rows: Sequence[Sequence[Any]] = [own]
+            else:
+                rows = await self._database.glance(MOVED, since(known.position))
+            moves = moves_in(rows, known)
+            if moves is not None:
+                await self._read_ahead(steps_from(known, moves))
+                return moves
+        return await self._database.read(lambda session: read_survey(session, known, asked, roles=True))
+
+    async def _read_ahead(self, steps: Sequence[Step]) -> None:
+        """Read the deltas that most who hold a scope will ask for, at once."""
+        with suppress(FleetError):  # whoever asks is told why not
+            for step in steps if len(steps) <= AHEAD else ():
+                await self.delta(*step)
+
     async def knows(self, scope: str, digest: bytes) -> bool:
         """Say whether a scope is known to have had this digest."""
-        found = await self._database.read(lambda session: generations.generation_of(session, scope, digest))
-        return found is not None
+        known = digest == EMPTY_SCOPE or await self._database.glance(KNOWN, {"scope": scope, "digest": digest})
+        return bool(known)
 
     async def delta(self, scope: str, from_digest: bytes | None, to_generation: int) -> bytes:
         """Serialize what leads from a known digest to a generation, or take it from the cache."""
@@ -165,7 +205,11 @@ class SqlStore(ReadingStore):
         step = (scope, from_digest, to_generation)
         held = self._deltas.get(step)
         if held is None:
-            held = await self._database.read(lambda session: generations.delta_between(session, *step))
+            rows = await self._database.glance(STEP, step_of(*step))
+            if len(rows) > FEW:
+                held = await asyncio.to_thread(delta_of, rows, *step)
+            else:
+                held = delta_of(rows, *step)
             self._deltas.put(step, held)
         return held
 

@@ -8,7 +8,7 @@ from sqlmodel import col, delete, select
 
 from controlplane.adapters.payload import make_resource
 from controlplane.adapters.sql import rows
-from controlplane.adapters.sql.batch import Batch, need_scope, touch_artifact, touch_source
+from controlplane.adapters.sql.batch import Batch, need_scope, touch_holders, touch_source
 from controlplane.adapters.sql.documents import to_document
 from controlplane.adapters.sql.settling import store_body
 from controlplane.adapters.sql.tables import (
@@ -69,6 +69,7 @@ def delete_source(batch: Batch, command: Delete) -> Result:
     if row is None:
         raise unknown(EntityKind.SOURCE, command.name)
     check_etag(command.etag, etag_of("source", row.name, rows.source_spec(row)), command.name)
+    batch.artifacts.write()
     user = batch.session.exec(select(ArtifactRow.name).where(ArtifactRow.source == row.name).limit(1)).first()
     if user is not None:
         text = "artifacts use the source: delete them first"
@@ -80,24 +81,23 @@ def delete_source(batch: Batch, command: Delete) -> Result:
 
 def put_artifact(batch: Batch, command: Upsert, wanted: Artifact) -> Result:
     """Make or replace an artifact, digest pinned."""
-    held = batch.session.get(ArtifactRow, wanted.name)
-    held_spec = rows.artifact_spec(held) if held else None
-    spec = _with_known_size(wanted.spec, held_spec)
+    held = batch.artifacts.find(wanted.name)
+    spec = _with_known_size(wanted.spec, held)
     etag = etag_of("artifact", wanted.name, spec)
-    held_etag = etag_of("artifact", wanted.name, held_spec) if held else None
+    held_etag = etag_of("artifact", wanted.name, held) if held else None
     outcome = decide(EntityKind.ARTIFACT, wanted.name, command, held=held_etag, offered=etag)
     if outcome is not Outcome.UNCHANGED:
-        if batch.session.get(SourceRow, spec.source) is None:
+        if held is None and batch.session.get(SourceRow, spec.source) is None:
             raise unknown(EntityKind.SOURCE, spec.source)
-        row = held or ArtifactRow(
-            name=wanted.name, source=spec.source, repository=spec.repository, spec={}, version=b""
-        )
-        row.spec = to_document(spec)
-        row.version = store_body(batch.session, make_resource(wanted.name, spec))
-        batch.session.add(row)
-        batch.session.flush()
-        touch_artifact(batch, wanted.name, spec.source)
+        batch.artifacts.change(wanted.name, spec)
     return Result(outcome, "artifact", wanted.name, etag)
+
+
+def _need_artifact(batch: Batch, name: str) -> ArtifactSpec:
+    held = batch.artifacts.find(name)
+    if held is None:
+        raise unknown(EntityKind.ARTIFACT, name)
+    return held
 
 
 def _with_known_size(wanted: ArtifactSpec, held: ArtifactSpec | None) -> ArtifactSpec:
@@ -109,39 +109,36 @@ def _with_known_size(wanted: ArtifactSpec, held: ArtifactSpec | None) -> Artifac
 
 def delete_artifact(batch: Batch, command: Delete) -> Result:
     """Remove an artifact and every assignment of it."""
-    row = batch.session.get(ArtifactRow, command.name)
-    if row is None:
-        raise unknown(EntityKind.ARTIFACT, command.name)
-    check_etag(command.etag, etag_of("artifact", row.name, rows.artifact_spec(row)), command.name)
-    touch_artifact(batch, row.name, row.source)
-    batch.session.exec(delete(AssignmentRow).where(col(AssignmentRow.artifact) == row.name))
-    batch.session.delete(row)
+    held = _need_artifact(batch, command.name)
+    check_etag(command.etag, etag_of("artifact", command.name, held), command.name)
+    batch.artifacts.write()
+    batch.artifacts.forget(command.name)
     batch.session.flush()
+    touch_holders(batch, command.name, held.source)
+    batch.session.exec(delete(AssignmentRow).where(col(AssignmentRow.artifact) == command.name))
+    batch.session.exec(delete(ArtifactRow).where(col(ArtifactRow.name) == command.name))
     return Result(Outcome.DELETED, "artifact", command.name)
 
 
 def put_assignment(batch: Batch, command: Upsert, wanted: Assignment) -> Result:
     """Make a scope want an artifact, once per owner."""
     need_scope(batch, wanted.scope)
-    artifact = batch.session.get(ArtifactRow, wanted.artifact)
-    if artifact is None:
-        raise unknown(EntityKind.ARTIFACT, wanted.artifact)
+    source = _need_artifact(batch, wanted.artifact).source
     name = f"{wanted.scope} {wanted.artifact}"
     held = batch.session.get(AssignmentRow, (wanted.scope, wanted.artifact, wanted.owner))
     outcome = decide(EntityKind.ASSIGNMENT, name, command, held=name if held else None, offered=name)
     if held is None:
+        batch.artifacts.write()
         batch.session.add(AssignmentRow(scope=wanted.scope, artifact=wanted.artifact, owner=wanted.owner))
-        batch.touched.add(wanted.scope, ResourceKind.ARTIFACT, artifact.name)
-        batch.touched.add(wanted.scope, ResourceKind.SOURCE, artifact.source)
+        batch.touched.add(wanted.scope, ResourceKind.ARTIFACT, wanted.artifact)
+        batch.touched.add(wanted.scope, ResourceKind.SOURCE, source)
     return Result(outcome, "assignment", name)
 
 
 def delete_assignment(batch: Batch, pair: Assignment) -> Result:
     """Take an artifact from a scope, for one owner or for all."""
     need_scope(batch, pair.scope)
-    artifact = batch.session.get(ArtifactRow, pair.artifact)
-    if artifact is None:
-        raise unknown(EntityKind.ARTIFACT, pair.artifact)
+    source = _need_artifact(batch, pair.artifact).source
     held = select(AssignmentRow).where(AssignmentRow.scope == pair.scope, AssignmentRow.artifact == pair.artifact)
     if pair.owner:
         held = held.where(AssignmentRow.owner == pair.owner)
@@ -149,7 +146,7 @@ def delete_assignment(batch: Batch, pair: Assignment) -> Result:
     for row in found:
         batch.session.delete(row)
     batch.session.flush()
-    batch.touched.add(pair.scope, ResourceKind.ARTIFACT, artifact.name)
-    batch.touched.add(pair.scope, ResourceKind.SOURCE, artifact.source)
+    batch.touched.add(pair.scope, ResourceKind.ARTIFACT, pair.artifact)
+    batch.touched.add(pair.scope, ResourceKind.SOURCE, source)
     outcome = Outcome.DELETED if found else Outcome.UNCHANGED
     return Result(outcome, "assignment", f"{pair.scope} {pair.artifact}")

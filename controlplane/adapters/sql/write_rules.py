@@ -87,7 +87,7 @@ def _write(batch: Batch, row: RuleRow, wanted: Policy | TrustRoot | Block | Conf
 
 def _next_serial(batch: Batch, row: RuleRow) -> int:
     """Grow a serial at least to this transaction's revision, so that serials of different rules can be compared."""
-    serial = max(row.serial, batch.head.revision) + 1
+    serial = max(row.serial, batch.end.revision) + 1
     if serial > MAX_SERIAL:
         text = "the last serial was the highest that there is: delete it and make it again"
         raise FleetError(Kind.PRECONDITION, "SERIAL_OUT_OF_RANGE", text, subject=row.name)

@@ -246,7 +246,7 @@ def test_a_delta_between_any_two_generations_gives_the_second(
     steps: list[list[Command]], picked: tuple[int, int], opening: Open
 ) -> None:
     async def run() -> None:
-        async with opening("law") as made:
+        async with opening("law") as made, opening("other") as other:
             fleet = made.fleet
             await _begin(fleet)
             for step in steps:
@@ -261,6 +261,9 @@ def test_a_delta_between_any_two_generations_gives_the_second(
                 assert applied_to(contents[start], delta) == contents[end]
                 exact = await fleet.exact("group/shops", contents[start], end)
                 assert exact == delta
+            for end in range(1, last + 1):  # as kept by who wrote it, and as read by somebody else
+                taken = ("group/shops", digest(contents[end - 1]), end)
+                assert await fleet.delta(*taken) == await other.fleet.delta(*taken)
 
     asyncio.run(run())
 

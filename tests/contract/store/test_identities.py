@@ -14,7 +14,7 @@ from controlplane.domain.commands import Delete, EntityKind, Upsert
 from controlplane.domain.entities import Group, Lifecycle, Operator, Role, Satellite
 from fleet.digests import state_digest
 from tests.contract.store.conftest import Clock
-from tests.contract.store.words import ADA, do, refused, shop
+from tests.contract.store.words import ADA, do, known, refused, shop
 
 S1 = "spiffe://example.org/satellite/region/default/s1"
 BOOT = b"b" * 16
@@ -198,8 +198,9 @@ async def test_a_deleted_satellite_cannot_renew_and_comes_back_pending(fleet: Fl
 async def test_the_first_operator_is_an_admin_and_making_it_again_changes_nothing(fleet: Fleet) -> None:
     first = await fleet.init("ada")
     assert await fleet.init("ada") == first
-    assert await fleet.role_of(ADA) is Role.ADMIN
-    assert await fleet.role_of("spiffe://example.org/operator/eve") is None
+    async with known(fleet) as roster:
+        assert await roster.role_of(ADA) is Role.ADMIN
+        assert await roster.role_of("spiffe://example.org/operator/eve") is None
 
 
 async def test_credentials_are_for_what_is_in_the_callers_state(fleet: Fleet, clock: Clock) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,29 +11,20 @@ from controlplane.adapters.sql import survey
 from controlplane.app.fleet import Fleet
 from controlplane.app.roster import RosterKeeper
 from controlplane.domain.commands import Command, Delete, DeletePair, EntityKind, Upsert
-from controlplane.domain.entities import Assignment, Group, Lifecycle, Membership, Satellite
+from controlplane.domain.entities import Assignment, Group, Lifecycle, Membership, Operator, Role, Satellite
 from controlplane.domain.lifecycle import Standing
 from controlplane.domain.roster import Moved
 from controlplane.domain.state import Desired
 from fleet.errors import FleetError
 from fleet.position import Position
 from tests.contract.store.conftest import Open
-from tests.contract.store.words import ADA, D1, do, shop
+from tests.contract.store.words import ADA, D1, do, known, shop
 
+BOB = "spiffe://example.org/operator/bob"
 NAMES = [f"s{number}" for number in range(1, 6)]
 GROUPS = ["shops", "ships", "trains"]
 ROUNDS = 30
 RARE = 0.2
-
-
-@asynccontextmanager
-async def running(fleet: Fleet) -> AsyncIterator[RosterKeeper]:
-    task = asyncio.create_task(fleet.run())
-    try:
-        yield fleet.roster
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def some_change(chance: random.Random) -> Command:
@@ -94,12 +83,17 @@ async def as_kept(roster: RosterKeeper, name: str, position: Position) -> Desire
 
 @pytest.mark.parametrize("most", [2000, 1], ids=["change by change", "all anew"])
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("whose", ["another's", "the writer's own"])
 async def test_it_is_what_a_fresh_reading_is(
-    opening: Open, seed: int, most: int, monkeypatch: pytest.MonkeyPatch
+    opening: Open, whose: str, seed: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "MAX_MOVED", most)
     chance = random.Random(seed)
-    async with opening("one") as one, opening("two") as two, running(two.fleet) as roster:
+    async with (
+        opening("one") as one,
+        opening("two") as two,
+        known({"another's": two, "the writer's own": one}[whose].fleet) as roster,
+    ):
         await do(one.fleet, *shop(), *(Upsert(Group(group)) for group in GROUPS))
         await do(one.fleet, *(Upsert(Satellite(name)) for name in NAMES))
         for name in NAMES:
@@ -117,7 +111,7 @@ async def test_it_is_what_a_fresh_reading_is(
 
 
 async def test_who_listens_hears_of_each_change_once_and_finds_it_there(opening: Open) -> None:
-    async with opening("one") as one, opening("two") as two, running(two.fleet) as roster:
+    async with opening("one") as one, opening("two") as two, known(two.fleet) as roster:
         await do(one.fleet, *shop())
         await one.fleet.approve(ADA, "s1")
         assert (await roster.desired("s1")).lifecycle is Lifecycle.ONLINE
@@ -139,3 +133,26 @@ async def test_who_listens_hears_of_each_change_once_and_finds_it_there(opening:
         assert [(each.position, each.concerned.satellites) for each in heard] == [(position, frozenset({"s1"}))]
         assert seen == [Standing.REVOKED]
         assert await roster.find("nobody") is None
+
+
+async def test_a_role_is_known_wherever_it_was_given_or_taken(opening: Open) -> None:
+    async with opening("one") as one, opening("two") as two, known(one.fleet) as here, known(two.fleet) as there:
+        await one.fleet.init("ada")
+        assert await here.role_of(ADA) is Role.ADMIN
+        for role in (Role.VIEWER, Role.EDITOR):
+            await do(one.fleet, Upsert(Operator("bob", role)))
+            assert await here.role_of(BOB) is role, "who wrote it knows it at once"
+            await becomes(there, role)
+        await do(one.fleet, *shop())  # what is not about operators takes nothing from them
+        assert await here.role_of(BOB) is Role.EDITOR
+        await do(one.fleet, Delete(EntityKind.OPERATOR, "bob"))
+        assert await here.role_of(BOB) is None
+        await becomes(there, None)
+        assert await there.role_of(ADA) is Role.ADMIN
+
+
+async def becomes(roster: RosterKeeper, role: Role | None) -> None:
+    """Wait until another process knows of Bob's role: nobody tells it but the log."""
+    async with asyncio.timeout(5):
+        while await roster.role_of(BOB) is not role:  # noqa: ASYNC110 asks a database, with a deadline
+            await asyncio.sleep(0.01)

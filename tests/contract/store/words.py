@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 
 from controlplane.app.fleet import Fleet
+from controlplane.app.roster import RosterKeeper
 from controlplane.domain.commands import Applied, Command, Upsert
 from controlplane.domain.entities import Assignment, Group, Membership, Satellite, Source
 from controlplane.domain.specs import SourceSpec
@@ -27,6 +29,17 @@ HUB = Source("hub", SourceSpec("hub.example:5000"))
 def shut(*images: str, **more: Any) -> PolicySpec:
     """A policy that refuses all that it matches: complete, and nothing that a test is about."""
     return PolicySpec(images or ("**",), (Authority("nobody", StaticVerdict(passes=False)),), **more)
+
+
+@asynccontextmanager
+async def known(fleet: Fleet) -> AsyncIterator[RosterKeeper]:
+    """Know the fleet as a running process does."""
+    task = asyncio.create_task(fleet.run())
+    try:
+        yield fleet.roster
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def do(fleet: Fleet, *commands: Command) -> Applied:
