@@ -21,6 +21,7 @@ from fleet.identity import GroundControlId, check_name, parse_id
 PREFIX = "GROUND_CONTROL_"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}\Z")
 _MAX_PORT = 65535
+_DATABASE = re.compile(r"(sqlite|postgres|postgresql)(\+\w+)?://")
 _DURATION = re.compile(r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?\Z")
 
 
@@ -40,6 +41,12 @@ def _socket(text: str) -> str:
     if text and not text.removeprefix("unix:").startswith("/"):
         raise ValueError("not unix:///absolute/path")
     return text
+
+
+def _database(url: SecretStr) -> SecretStr:
+    if url.get_secret_value() and not _DATABASE.match(url.get_secret_value()):
+        raise ValueError("not sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+    return url
 
 
 def _advertised(text: str) -> str:
@@ -99,7 +106,7 @@ class Settings(BaseSettings):
     """The SPIFFE trust domain of this fleet."""
     deployment: Annotated[str, AfterValidator(_deployment)] = "main"
     """The last part of Ground Control's SPIFFE ID."""
-    database_url: SecretStr = SecretStr("")
+    database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("")
     """`sqlite:///PATH` or `postgresql+psycopg://…`. Empty: SQLite in the data directory."""
     secrets_dir: Path | None = None
     """Directory, 0700, of the keys that open everything else and that all hosts of one deployment share: put it on

@@ -154,4 +154,8 @@ async def _migrate(settings: Settings) -> None:
     command = [sys.executable, "-m", "controlplane.cli", "migrate"]
     process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings.environment()})
     if await process.wait() != 0:
-        raise FleetError(Kind.UNAVAILABLE, "MIGRATION_FAILED", "the database could not be brought up to date")
+        raise FleetError(
+            Kind.UNAVAILABLE,
+            "MIGRATION_FAILED",
+            "the database could not be brought up to date: what is said before this line is why",
+        )
