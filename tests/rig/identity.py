@@ -208,9 +208,14 @@ async def echo_server(
 
 
 async def say(channel: grpc.aio.Channel, text: bytes = b"hello", *, wait: bool = False) -> bytes:
-    """Call the echo server once; `wait` until it is there."""
+    """Call the echo server once; `wait` until it is there, also where a connection that ends takes a call along."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Echo/Say")
-    return await method(text, timeout=10, wait_for_ready=wait)
+    try:
+        return await method(text, timeout=10, wait_for_ready=wait)
+    except grpc.aio.AioRpcError as error:
+        if not wait or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+    return await method(text, timeout=10, wait_for_ready=True)
 
 
 def echo_stream(channel: grpc.aio.Channel) -> grpc.aio.StreamStreamCall[bytes, bytes]:

@@ -27,7 +27,8 @@ from tests.rig.registries import RunningSite, eventually, image_manifest, runnin
 
 def pids(site: RunningSite) -> set[int]:
     files = (site.directory / site.kind / "run").glob("*.pid")
-    return {int(path.read_text().split()[0]) for path in files}
+    written = (path.read_text().split() for path in files)
+    return {int(words[0]) for words in written if words}  # one that is just being written is empty
 
 
 def children(site: RunningSite) -> list[psutil.Process]:
