@@ -91,7 +91,7 @@ def commit(
         written = batch.end.following()
         diff = log.diff_of(results, settled.heads, satellites)
         rows += settled.rows(written) + log.change(written, batch.context, diff)
-        batch.written = Written(written, diff, settled)
+        batch.written = Written(diff, settled)
     applied = Applied(written or batch.end, results if shown is None else shown)
     rows += log.answer(batch.context, applied, replacing=not is_first)
     log.write(batch.session, rows, written)

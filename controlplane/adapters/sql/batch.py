@@ -32,7 +32,6 @@ from controlplane.domain.state import split_scope
 class Written:
     """The change that a transaction made: what others read of it when it is committed."""
 
-    position: Position
     diff: dict[str, Any]
     settled: Settled
 

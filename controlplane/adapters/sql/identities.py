@@ -20,7 +20,6 @@ from controlplane.adapters.sql.tables import (
 )
 from controlplane.adapters.sql.write_content import write_source
 from controlplane.adapters.sql.write_members import forget_identity, forget_tokens
-from controlplane.app.ports import Context
 from controlplane.domain.commands import EntityKind, Outcome, Result, Upsert
 from controlplane.domain.entities import (
     OPERATOR,
@@ -165,12 +164,12 @@ def add_first_operator(batch: Batch, operator: OperatorId) -> Position:
     return commit(batch, (done,)).position
 
 
-def recover(session: Session, context: Context) -> Position:
+def recover(batch: Batch) -> Position:
     """Begin a new epoch, and write so: the log goes on without a gap."""
-    end = log.lock_end(session)
-    begun = Position(end.epoch + 1, end.revision + 1)
+    begun = Position(batch.end.epoch + 1, batch.end.revision + 1)
     results = (Result(Outcome.UPDATED, "epoch", str(begun.epoch)),)
-    log.write(session, log.change(begun, context, log.diff_of(results, {}, ())), begun)
+    log.write(batch.session, log.change(begun, batch.context, log.diff_of(results, {}, ())), begun)
+    batch.end = begun
     return begun
 
 

@@ -38,6 +38,11 @@ _ANSWER = select(RequestRow.content, RequestRow.answer, RequestRow.at).where(
 )
 
 
+def at(position: Position) -> dict[str, int]:
+    """Write a position as the columns, and parameters, that hold one."""
+    return {"epoch": position.epoch, "revision": position.revision}
+
+
 def read_position(session: Session) -> Position:
     """Read the log's end in this snapshot."""
     return Position(*session.connection().execute(END).one())
@@ -64,7 +69,7 @@ def diff_of(results: tuple[Result, ...], moved: Mapping[str, Head], satellites: 
 
 def change(position: Position, context: Context, diff: dict[str, Any]) -> list[Rows]:
     """Make the rows of the change at a position, where the log ends from now on."""
-    end = {"epoch": position.epoch, "revision": position.revision}
+    end = at(position)
     of = {"at": context.at, "actor": context.actor, "request_id": context.request_id, "reason": context.reason}
     return [Rows(LogHead, [{"id": 1, **end}]), Rows(ChangeRow, [{**end, **of, "diff": diff}], replacing=False)]
 

@@ -12,7 +12,7 @@ from sqlmodel import Session, and_, col, select
 
 from controlplane.adapters.sql.artifacts import Artifacts, body_of
 from controlplane.adapters.sql.batches import among, batches
-from controlplane.adapters.sql.log import Head
+from controlplane.adapters.sql.log import Head, at
 from controlplane.adapters.sql.tables import (
     ArtifactRow,
     AssignmentRow,
@@ -110,13 +110,12 @@ class Settled:
         """Make the rows that say so, at the position of the change."""
         if not self.heads:
             return []
-        at = {"epoch": position.epoch, "revision": position.revision}
         heads = [{"generation": number, "digest": digest} for number, digest in self.heads.values()]
         return [
             Rows(ScopeRow, [{"name": scope, **head} for scope, head in zip(self.heads, heads, strict=True)]),
             Rows(
                 ScopeGenerationRow,
-                [{"scope": scope, **head, **at} for scope, head in zip(self.heads, heads, strict=True)],
+                [{"scope": scope, **head, **at(position)} for scope, head in zip(self.heads, heads, strict=True)],
                 replacing=False,
             ),
             Rows(ScopeResourceRow, self.intervals),

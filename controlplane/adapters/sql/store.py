@@ -20,7 +20,7 @@ from controlplane.adapters.sql.engine import Database
 from controlplane.adapters.sql.generations import KNOWN, STEP, delta_of, step_of
 from controlplane.adapters.sql.grouping import BulkWriter, GroupWriter
 from controlplane.adapters.sql.reading_store import ReadingStore
-from controlplane.adapters.sql.survey import MOVED, moves_in, read_survey, since
+from controlplane.adapters.sql.survey import MOVED, moves_in, read_survey
 from controlplane.app.ports import Context
 from controlplane.domain.commands import Applied, Command
 from controlplane.domain.compaction import Dropped
@@ -97,17 +97,14 @@ class SqlStore(ReadingStore):
         """Keep what was written, as this process need not read it: the next change, and the steps that it made."""
         self._own = None
         if batch.written is not None:
-            position, diff = batch.written.position, batch.written.diff
-            end = (position.epoch, position.revision)
+            end, diff = (batch.end.epoch, batch.end.revision), batch.written.diff
             self._own = (*end, *end, batch.context.at, diff)
             for step, delta in batch.deltas() if len(diff["scopes"]) <= AHEAD else ():
                 self._deltas.put(step, delta)
 
     async def recover(self, context: Context) -> Position:
         """Begin a new epoch."""
-        position = await self._database.write(lambda session: identities.recover(session, context))
-        self.on_change(position)
-        return position
+        return await self._write_log(context, identities.recover)
 
     async def answered(self, context: Context) -> Applied | None:
         """Find the first answer to this request id."""
@@ -180,7 +177,7 @@ class SqlStore(ReadingStore):
             if own is not None and Position(*own[:2]) == known.position.following():
                 rows: Sequence[Sequence[Any]] = [own]
             else:
-                rows = await self._database.glance(MOVED, since(known.position))
+                rows = await self._database.glance(MOVED, log.at(known.position))
             moves = moves_in(rows, known)
             if moves is not None:
                 await self._read_ahead(steps_from(known, moves))

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from controlplane.adapters.sql.batches import among
 from controlplane.adapters.sql.documents import entities_in
-from controlplane.adapters.sql.log import Head, read_heads, read_position
+from controlplane.adapters.sql.log import Head, at, read_heads, read_position
 from controlplane.adapters.sql.tables import (
     ChangeRow,
     GroupRow,
@@ -79,7 +79,7 @@ def moves_in(rows: Sequence[Sequence[Any]], known: Roster) -> Survey | None:
 def read_survey(session: Session, known: Roster, asked: Collection[str], *, roles: bool = False) -> Survey:
     """Read what makes the asker's roster, and `asked` in it, that of this snapshot; operators' `roles`, too."""
     if known.position.epoch:
-        rows = session.connection().execute(MOVED, since(known.position)).all()
+        rows = session.connection().execute(MOVED, at(known.position)).all()
         position, changes = _changes(rows, known.position)
     else:
         position, changes = read_position(session), None
@@ -100,11 +100,6 @@ def read_survey(session: Session, known: Roster, asked: Collection[str], *, role
 Change = tuple[Position, datetime, Mapping[str, Any]]
 
 
-def since(position: Position) -> dict[str, int]:
-    """Say after which position `MOVED` is to read."""
-    return {"epoch": position.epoch, "revision": position.revision}
-
-
 def _changes(found: Sequence[Sequence[Any]], known: Position) -> tuple[Position, list[Change] | None]:
     """Say where the log ends, and what changed until there; None where what is known counts no more."""
     until = Position(*found[0][:2])
@@ -115,7 +110,7 @@ def _changes(found: Sequence[Sequence[Any]], known: Position) -> tuple[Position,
     # Revisions have no gaps: where the next is missing, it was compacted.
     if len(found) > MAX_MOVED or found[0][3] != known.revision + 1:
         return until, None
-    return until, [(Position(epoch, revision), at, diff) for _, _, epoch, revision, at, diff in found]
+    return until, [(Position(epoch, revision), moment, diff) for _, _, epoch, revision, moment, diff in found]
 
 
 def _is_of_operators(change: Change) -> bool:
@@ -124,8 +119,8 @@ def _is_of_operators(change: Change) -> bool:
 
 def _moved(changes: Iterable[Change]) -> tuple[Moved, ...]:
     return tuple(
-        Moved(position, at, Concerned(frozenset(diff["scopes"]), frozenset(diff["satellites"])))
-        for position, at, diff in changes
+        Moved(position, moment, Concerned(frozenset(diff["scopes"]), frozenset(diff["satellites"])))
+        for position, moment, diff in changes
     )
 
 
