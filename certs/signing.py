@@ -31,7 +31,10 @@ _log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 CALL_S = 10.0
-BACKLOG = 128
+CALLS_AT_ONCE = 16
+"""Of one client: the authority signs one at a time, and a connection that does not fit its queue is refused at once."""
+BACKLOG = 1024
+"""Connections that wait: room for the calls of 64 workers."""
 
 Message = dict[str, object]
 
@@ -47,10 +50,15 @@ class IssuedSvid:
 
 
 class SigningClient:
-    """Asks the authority at a unix socket; each call has its own connection, so a restart goes unnoticed."""
+    """Asks the authority at a unix socket; each call has its own connection, so a restart goes unnoticed.
+
+    A herd waits here, in order, and not at the socket: `CALL_S` counts from a call's turn, the caller's own deadline
+    from the beginning.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
 
     async def sign(self, csr: bytes, spiffe_id: str, ttl: timedelta, *, dns_names: tuple[str, ...] = ()) -> IssuedSvid:
         """Have an SVID issued for the key of a PKCS #10 request, DER.
@@ -80,7 +88,7 @@ class SigningClient:
 
     async def _call(self, message: Message) -> Message:
         try:
-            async with asyncio.timeout(CALL_S):
+            async with self._turns, asyncio.timeout(CALL_S):
                 reader, writer = await asyncio.open_unix_connection(str(self._path))
                 try:
                     await _write(writer, message)
@@ -117,7 +125,9 @@ class SigningServer:
         """Listen on a unix socket; its directory is made 0700 where it is absent."""
         private_directory(check_socket_path(path).parent)
         listening = await asyncio.to_thread(_listen, path)
-        self._server = await asyncio.start_unix_server(self._answer, sock=listening, limit=MAX_MESSAGE_BYTES)
+        self._server = await asyncio.start_unix_server(
+            self._answer, sock=listening, limit=MAX_MESSAGE_BYTES, backlog=BACKLOG
+        )
         self._path = path
 
     async def stop(self) -> None:

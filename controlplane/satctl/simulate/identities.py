@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ from fleet.v1.attestation_pb2_grpc import AttestationServiceStub
 SECRET_FILE = "simulate.key"  # noqa: S105 - a file's name
 AT_ONCE = 32
 """Enrollments of one process at a time."""
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between tries where Ground Control, or its authority, is away."""
+Answer = pb.BootstrapResponse | pb.RenewResponse
 _BYTES = 32
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of the group of P-256 (SEC 2, section 2.4.2)."""
@@ -86,23 +89,20 @@ class Enroller:
         Raises:
             FleetError: REFUSED `DEVICE_UNKNOWN` where it has never joined, `REVOKED`; UNAVAILABLE.
         """
-        key = device_key(self._secret, name)
-        async with self._turns:
-            try:
-                challenge = await self._challenge()
-                request = new_key_request()
-                answer = await self._stub.Renew(
-                    pb.RenewRequest(
-                        csr=request.csr,
-                        device_public_key=key.public_der,
-                        challenge=challenge,
-                        device_signature=key.sign(renew_claim(challenge, request.csr)),
-                    ),
-                    timeout=CALL_S,
-                )
-            except grpc.aio.AioRpcError as error:
-                raise self._bridge.last_error or from_rpc_error(error) from error
-        return _material(answer, request)
+        key, request = device_key(self._secret, name), new_key_request()
+
+        async def ask(challenge: bytes) -> Answer:
+            return await self._stub.Renew(
+                pb.RenewRequest(
+                    csr=request.csr,
+                    device_public_key=key.public_der,
+                    challenge=challenge,
+                    device_signature=key.sign(renew_claim(challenge, request.csr)),
+                ),
+                timeout=CALL_S,
+            )
+
+        return _material(await self._answered(ask), request)
 
     async def join(self, name: str, token_id: str, token_secret: bytes) -> X509Material:
         """Get a first identity by a join token.
@@ -110,31 +110,41 @@ class Enroller:
         Raises:
             FleetError: as `certs.enrollment`.
         """
-        key = device_key(self._secret, name)
-        async with self._turns:
+        key, request = device_key(self._secret, name), new_key_request()  # a token knows both keys that it was used by
+
+        async def ask(challenge: bytes) -> Answer:
+            return await self._stub.Bootstrap(
+                pb.BootstrapRequest(
+                    token_id=token_id,
+                    token_secret=token_secret,
+                    csr=request.csr,
+                    device_public_key=key.public_der,
+                    challenge=challenge,
+                    device_signature=key.sign(bootstrap_claim(challenge, request.csr, token_id)),
+                ),
+                timeout=CALL_S,
+            )
+
+        return _material(await self._answered(ask), request)
+
+    async def _answered(self, ask: Callable[[bytes], Awaitable[Answer]]) -> Answer:
+        """Ask until there is an answer, as a real one does: one call that fails is not to end ten thousand."""
+        for pause_s in (*PAUSES_S, None):
             try:
-                challenge = await self._challenge()
-                request = new_key_request()
-                answer = await self._stub.Bootstrap(
-                    pb.BootstrapRequest(
-                        token_id=token_id,
-                        token_secret=token_secret,
-                        csr=request.csr,
-                        device_public_key=key.public_der,
-                        challenge=challenge,
-                        device_signature=key.sign(bootstrap_claim(challenge, request.csr, token_id)),
-                    ),
-                    timeout=CALL_S,
-                )
+                async with self._turns:
+                    return await ask(await self._challenge())
             except grpc.aio.AioRpcError as error:
-                raise self._bridge.last_error or from_rpc_error(error) from error
-        return _material(answer, request)
+                told = self._bridge.last_error or from_rpc_error(error)
+                if told.kind is not Kind.UNAVAILABLE or pause_s is None:
+                    raise told from error
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spread
+        raise AssertionError("the last try returns or raises")
 
     async def _challenge(self) -> bytes:
         return (await self._stub.GetChallenge(pb.GetChallengeRequest(), timeout=CALL_S)).challenge
 
 
-def _material(answer: pb.BootstrapResponse | pb.RenewResponse, request: KeyRequest) -> X509Material:
+def _material(answer: Answer, request: KeyRequest) -> X509Material:
     return X509Material(answer.spiffe_id, tuple(answer.svid_chain), request.key, tuple(answer.bundle))
 
 

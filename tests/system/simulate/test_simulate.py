@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
+import psutil
+
+from controlplane.satctl.simulate.tally import Whole
 from tests.rig.ground_control import GroundControl
 from tests.rig.satctl import Satctl
 from tests.rig.simulation import Simulating, simulation, until
@@ -50,6 +55,24 @@ async def test_satellites_that_are_cut_come_back_and_are_sent_nothing_again(
     counts = fleet.whole.sum("counts")
     assert (counts["streams"], counts["updates"], counts["deltas"]) == (2 * SITES, SITES, 0)
     assert len(fleet.whole.processes) == 2
+
+
+async def test_an_authority_that_dies_while_they_join_ends_nothing(
+    ground_control: GroundControl, admin: Satctl
+) -> None:
+    prepare(admin)
+    authority = ground_control.facts["processes"]["authority"]
+
+    def kill(what: str, _whole: Whole) -> None:
+        if what == "minted 100 of 100 join tokens":
+            os.kill(authority, signal.SIGKILL)
+
+    async with simulation(admin, 100, groups=("shops",)) as fleet:
+        fleet.progress = kill
+        async with fleet.running():
+            await fleet.begin()
+            await until(lambda: fleet.whole.sum("gauges")["converged"] == 100, "not all have converged")
+    assert not psutil.pid_exists(authority)
 
 
 def test_faults_are_reported_as_sites_report_them(ground_control: GroundControl, admin: Satctl) -> None:

@@ -129,6 +129,14 @@ async def test_intermediates_and_its_own_svid_rotate_without_a_restart(tmp_path:
         assert {material.bundle for material in seen} == {bundle}
 
 
+async def test_a_herd_of_workers_is_answered_whole(tmp_path: Path) -> None:
+    async with authority(tmp_path / "a") as client:
+        bundle = await client.bundle()
+        workers = [SigningClient(tmp_path / "a" / "signing.sock") for _ in range(20)]
+        answers = await asyncio.gather(*(worker.bundle() for worker in workers * 40))
+        assert answers == [bundle] * len(answers)
+
+
 async def test_a_worker_cannot_make_another_ground_control(tmp_path: Path) -> None:
     async with authority(tmp_path / "a") as client:
         error = await refusal(client, f"spiffe://{TRUST_DOMAIN}/gc/other")
