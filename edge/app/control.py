@@ -82,6 +82,9 @@ class Control:
         is_moving: asked whether an artifact is under way.
         is_identity_revoked: asked, while there is no SVID, whether that is because we are revoked.
         pinned: the site's own policy signers; None where it goes by what Ground Control says.
+
+    Attributes:
+        changing: held while what is held, or staged, is changed or read for a stream to open with.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Control:
         self.reports = Occasions(window=lambda: self.window, is_moving=is_moving)
         self._is_identity_revoked = is_identity_revoked
         self._holding: Holding = state.holding()
-        self._applying = asyncio.Lock()
+        self.changing = asyncio.Lock()
         self._numbers = 0
         self._failures = 0
         self.window = _WINDOW
@@ -177,14 +180,13 @@ class Control:
         pending = self.attested is not None and self.attested.lifecycle is Lifecycle.PENDING
         self._set_status("PENDING" if pending else "CONNECTED", number=number)
 
-    def stage(self, effect: table.Stage) -> None:
-        """Journal a chunk."""
-        self._state.stage(effect.staged, effect.chunk, restart=effect.restart)
+    async def stage(self, effect: table.Stage) -> None:
+        """Journal a chunk; under `changing`."""
+        await asyncio.to_thread(self._state.stage, effect.staged, effect.chunk, restart=effect.restart)
 
     async def apply(self, effect: table.Apply, stream: Stream) -> table.Event:
-        """Apply an update in one transaction, and enforce it."""
-        async with self._applying:
-            outcome = await asyncio.to_thread(self._apply, effect, stream)
+        """Apply an update in one transaction, and enforce it; under `changing`."""
+        outcome = await asyncio.to_thread(self._apply, effect, stream)
         if isinstance(outcome, Mismatch):
             _log.warning("state.mismatched", scope=outcome.scope, detail=outcome.text)
             return table.Mismatched(outcome)

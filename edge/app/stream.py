@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -107,7 +107,9 @@ class Run:
         helpers: list[Coroutine[None, None, None]] = [_read(stream, inbox), self._watch_reports(inbox)]
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(helper) for helper in helpers]
-            await self._take(table.Opened(self._control.opening(self._number).staged), stream)
+            async with self._control.changing:  # what the run before has in hand is part of what this one opens with
+                staged = self._control.opening(self._number).staged
+            await self._take(table.Opened(staged), stream)
             while self._left is None:
                 event = await inbox.get()
                 if self.is_retired:
@@ -142,9 +144,9 @@ class Run:
             case table.Subscribe():
                 await stream.subscribe(control.opening(self._number))
             case table.Stage():
-                await asyncio.to_thread(control.stage, effect)
+                await self._change(lambda: control.stage(effect))
             case table.Apply():
-                return await control.apply(effect, stream)
+                return await self._change(lambda: control.apply(effect, stream))
             case table.Adopt():
                 return control.adopt(effect)
             case table.SendInventory(scopes):
@@ -159,6 +161,18 @@ class Run:
             case Leave():
                 self._left = effect
         return None
+
+    async def _change(self, change: Callable[[], Coroutine[None, None, table.Event | None]]) -> table.Event | None:
+        """Change what is held or staged, unless the next run has taken over; once begun, to its end."""
+        async with self._control.changing:
+            if self.is_retired:
+                return None
+            task = asyncio.ensure_future(change())
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:  # the link broke; a thread cannot be called back, and its work is enforced
+                await asyncio.gather(task, return_exceptions=True)
+                raise
 
 
 async def _read(stream: Stream, inbox: asyncio.Queue[table.Event]) -> None:
