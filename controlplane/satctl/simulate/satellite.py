@@ -57,9 +57,12 @@ class Satellite(Site):
         before = self._current
         coming = Stream(self)
         try:
-            due_s = await coming.open()
+            due_s = await coming.open(before)
         except BaseException:
             coming.drop()
+            if before is not None and not before.goes_on:
+                before.drop()
+                self._current = None
             raise
         if before is not None:
             before.drop()

@@ -34,6 +34,7 @@ class Stream:
         "_connection",
         "_is_current",
         "_is_live",
+        "_is_retired",
         "_live",
         "_reporting",
         "_reports",
@@ -54,6 +55,7 @@ class Stream:
         self.over: asyncio.Future[state_pb2.Goodbye | None] = loop.create_future()
         self._is_live = False
         self._is_current = False
+        self._is_retired = False
         self._update = Update()
         self._sequence = 0
         self._reports = 0
@@ -62,8 +64,10 @@ class Stream:
         self._beating: asyncio.TimerHandle | None = None
         self._told_s = 0.0
 
-    async def open(self) -> float:
+    async def open(self, before: Stream | None) -> float:
         """Connect, attest, subscribe, and wait for the first answer: `→ seconds until the next stream is due`.
+
+        From Subscribe on, the stream before changes nothing any more: what this one is told starts from what is held.
 
         Raises:
             FleetError: why it did not come to be.
@@ -78,6 +82,8 @@ class Stream:
         world.tally.time("handshake", time.perf_counter() - begun)
         world.tally.counts["handshakes"] += 1
         interval_s = await self._attest(connection)
+        if before is not None:
+            before._is_retired = True  # noqa: SLF001 - one of us
         connection.open(STREAM, self._call)
         self._send(state_pb2.StreamStateRequest(subscribe=site.subscribe()))
         try:
@@ -96,6 +102,11 @@ class Stream:
             site.window_s = answer.reconnect_window.ToTimedelta().total_seconds()
         self._told_s = answer.health_interval.ToTimedelta().total_seconds()
         return self._interval_s
+
+    @property
+    def goes_on(self) -> bool:
+        """Say whether it is still the stream that counts, and open."""
+        return not self._is_retired and not self.over.done()
 
     def drop(self) -> None:
         """End it, without a word."""
@@ -128,6 +139,8 @@ class Stream:
             self.over.set_result(None)
 
     def _message(self, content: bytes) -> None:
+        if self._is_retired:
+            return
         tally = self._site.world.tally
         tally.counts["messages"] += 1
         try:

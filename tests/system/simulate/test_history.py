@@ -62,5 +62,5 @@ async def test_what_a_busy_day_leaves_goes_and_streams_go_on(forgetful: GroundCo
     assert {name: count for name, count in after.files.items() if count > before.files[name] + FILES} == {}
     assert len(received) <= SITES, "all but one change is forgotten"
     assert counts["streams"] > SITES, "identities were renewed, and connections cut"
-    # Cut here, expired within seconds, or told twice while one stream took the place of another: all of it heals.
-    assert set(errors) <= {"LINK_LOST", "GC_EXPIRED", "MISMATCH"}
+    # Cut here, or expired within seconds: it heals. No delta starts from what is not held.
+    assert set(errors) <= {"LINK_LOST", "GC_EXPIRED"}
