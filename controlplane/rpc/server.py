@@ -29,6 +29,7 @@ from controlplane.rpc.health_service import HealthService
 from controlplane.rpc.healths import Healths
 from controlplane.rpc.reports import Reports
 from controlplane.rpc.rpc_meter import handshake_counter
+from controlplane.rpc.sessions import Sessions
 from controlplane.rpc.state_service import StateService
 from controlplane.rpc.stream import StreamParts
 from controlplane.rpc.stream_meter import StreamMeter
@@ -98,6 +99,7 @@ class FleetListener:
             now=now,
         )
         self._consultant = Consultant(fleet)
+        self._sessions = Sessions(fleet)
         self._reports = Reports(fleet, fleet.tracer)
         meter = StreamMeter(fleet.meter, self.board, self._reports)
         self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)
@@ -106,6 +108,7 @@ class FleetListener:
             fleet=fleet,
             board=self.board,
             turnstile=turnstile,
+            sessions=self._sessions,
             reports=self._reports,
             healths=self._healths,
             consultant=self._consultant,
@@ -129,6 +132,7 @@ class FleetListener:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.board.run())
             tasks.create_task(self._consultant.run())
+            tasks.create_task(self._sessions.run())
             tasks.create_task(self._reports.run())
             tasks.create_task(self._healths.run())
 

@@ -34,6 +34,7 @@ from controlplane.rpc.errors import Context
 from controlplane.rpc.healths import Healths
 from controlplane.rpc.latch import Latch
 from controlplane.rpc.reports import Reports
+from controlplane.rpc.sessions import Sessions
 from controlplane.rpc.stream_meter import GOODBYE, INVENTORY_REQUEST, StreamMeter, kind_of, why_of
 from controlplane.rpc.turnstile import Turnstile
 from controlplane.rpc.wire_session import read_request, read_subscribe
@@ -67,6 +68,7 @@ class StreamParts:
     fleet: Fleet
     board: Board
     turnstile: Turnstile
+    sessions: Sessions
     reports: Reports
     healths: Healths
     consultant: Consultant
@@ -89,9 +91,7 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
     key = SessionKey(caller.name, first.boot_id, first.session_number)
     pump = _Pump(parts, OpenStream(caller.verified, key), context)
     try:
-        await parts.fleet.open_session(
-            key.satellite, key.boot_id, key.number, parts.now(), agent_version=first.agent_version
-        )
+        await parts.sessions.open(key, first.agent_version, parts.now())
     except FleetError as error:
         if error.reason != "SESSION_SUPERSEDED":
             raise
@@ -109,8 +109,7 @@ async def serve_stream(parts: StreamParts, caller: Caller, requests: Requests, c
         parts.board.remove(pump.stream)
         parts.turnstile.arrived(key.satellite)
         parts.meter.ended(pump.stream.ended)
-        # Shielded, so that a cut stream is known to be closed before its lease runs out.
-        await asyncio.shield(parts.fleet.close_session(key.satellite, key.boot_id, key.number, parts.now()))
+        parts.sessions.close(key, parts.now())
 
 
 async def _first(requests: Requests) -> pb.Subscribe:

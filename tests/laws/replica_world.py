@@ -27,6 +27,7 @@ from controlplane.rpc.caller import Caller, Party, Peer
 from controlplane.rpc.consult import Consultant, SharedParts
 from controlplane.rpc.healths import Healths
 from controlplane.rpc.reports import Reports
+from controlplane.rpc.sessions import Sessions
 from controlplane.rpc.stream import StreamParts, serve_stream
 from controlplane.rpc.stream_meter import StreamMeter
 from controlplane.rpc.turnstile import Turnstile
@@ -161,10 +162,12 @@ class Replica:
         fleet, gate = cast("Any", self), cast("Any", self)
         self.board, self.reports = Board(fleet, gate), Reports(cast("Any", self))
         consultant, meter = Consultant(fleet), StreamMeter(Meter(), self.board, self.reports)
+        sessions = Sessions(fleet)
         self.parts = StreamParts(
             fleet=fleet,
             board=self.board,
             turnstile=Turnstile(asyncio.get_running_loop().time),
+            sessions=sessions,
             reports=self.reports,
             healths=Healths(fleet),
             consultant=consultant,
@@ -172,7 +175,7 @@ class Replica:
             meter=meter,
             now=now,
         )
-        for work in (self.feed, self.roster, self.board, consultant, self.reports):
+        for work in (self.feed, self.roster, self.board, consultant, self.reports, sessions):
             self._spawn(work.run())
 
     def kill(self) -> None:
