@@ -232,13 +232,19 @@ class Replica:
         return read
 
     async def open_session(self, name: str, boot_id: bytes, number: int, at: datetime, *, agent_version: str) -> None:
+        # What was begun is done, whether or not somebody waits for it any more.
+        await asyncio.shield(asyncio.ensure_future(self._open(SessionKey(name, boot_id, number), self.own)))
+
+    async def _open(self, key: SessionKey, own: dict[str, SessionKey]) -> None:
         await self._answer()
-        if self.store.sessions.get(name, (boot_id, 0)) >= (boot_id, number):
+        if self.store.sessions.get(key.satellite, (key.boot_id, 0)) >= (key.boot_id, key.number):
             raise FleetError(Kind.PRECONDITION, "SESSION_SUPERSEDED", "a newer stream took over")
-        self.store.sessions[name] = (boot_id, number)
-        self.own[name] = SessionKey(name, boot_id, number)
+        self.store.sessions[key.satellite] = (key.boot_id, key.number)
+        own[key.satellite] = key
+        await self._answer()  # it is written, whether or not that is heard of
 
     async def close_session(self, name: str, boot_id: bytes, number: int, at: datetime) -> None:
+        await self._answer()
         if self.own.get(name) == SessionKey(name, boot_id, number):
             del self.own[name]
 

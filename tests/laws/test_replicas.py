@@ -30,6 +30,7 @@ action = st.one_of(
     st.tuples(st.just("move"), which, one(NAMES), one("ab"), st.booleans()),
     st.tuples(st.just("precede"), which, one("ab"), st.integers(0, 3)),
     st.tuples(st.just("cut"), one(NAMES)),
+    st.tuples(st.just("vanish"), one(NAMES)),
     st.tuples(st.just("kill"), which),
     st.tuples(st.just("start"), which),
     st.tuples(st.just("store"), st.booleans()),
@@ -70,8 +71,13 @@ class Story:
                 if not replica.is_alive:
                     replica.start()
             await asyncio.sleep(QUIET_S)
+            for satellite in self.satellites:
+                satellite.see_left_behind()
             for task in living:
                 task.cancel()
+        await asyncio.sleep(QUIET_S)
+        open_now = [session for replica in self.replicas for session in replica.own.values()]
+        assert not open_now, "who is gone is called online"
         for replica in self.replicas:
             await replica.stop()
 
@@ -94,6 +100,8 @@ class Story:
         match happens:
             case ("cut", str(name)):
                 self.satellites[NAMES.index(name)].cut()
+            case ("vanish", str(name)):
+                self.satellites[NAMES.index(name)].vanish()
             case ("kill", int(number)):
                 self.replicas[number].kill()
             case ("start", int(number)) if not self.replicas[number].is_alive:

@@ -70,6 +70,8 @@ class Wanderer:
         self._link = Link(chance)
         self._left: client.Leave | None = None
         self._serving: asyncio.Task[None] | None = None
+        self.left_behind: set[asyncio.Task[None]] = set()
+        """Streams that it is gone from without a word: a server sees nothing amiss with them."""
 
     async def run(self) -> None:
         """Live until cancelled."""
@@ -88,6 +90,18 @@ class Wanderer:
         if self._serving is not None:
             self._serving.cancel()
 
+    def vanish(self) -> None:
+        """Lose the link, of which the server hears nothing."""
+        if self._serving is not None and not self._serving.done():
+            self.left_behind.add(self._serving)
+            self._link.down.put_nowait(None)
+
+    def see_left_behind(self) -> None:
+        """See that the streams that it is gone from have ended, and ended well."""
+        for serving in self.left_behind:
+            assert serving.done(), f"two streams of {self.name} go on"
+            self._see_defects(serving)
+
     async def _once(self, replica: Replica) -> None:
         self._link, self._session, self._left = Link(self._chance), client.Session(), None
         self.told.streams += 1
@@ -101,9 +115,10 @@ class Wanderer:
                     break  # the link broke before this had come
                 self._event(read_response(state_pb2.StreamStateResponse.FromString(message)))
         finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            self._see_defects(serving)
+            if serving not in self.left_behind:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                self._see_defects(serving)
 
     @staticmethod
     def _see_defects(serving: asyncio.Task[None]) -> None:
