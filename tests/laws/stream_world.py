@@ -365,10 +365,18 @@ class Satellite:
                 counts.held_again += 1
 
     def _is_on_its_way(self, scope: str) -> bool:
-        """Say whether an earlier delta of the scope is: what it takes away may have to be sent again."""
-        parts = (message.body for message in self.down if isinstance(message.body, client.Part))
+        """Say whether an earlier change of the scope is: what it takes away may have to be sent again."""
+        bodies = [message.body for message in self.down]
+        if self.client is not None and self.client.bindings is not None:
+            bodies.append(client.BindingsTold(self.client.bindings))
+        parted = any(
+            scope not in {one.scope for one in body.bindings}
+            for body in bodies
+            if isinstance(body, client.BindingsTold)
+        )
         taken = self.client.updating if self.client is not None else frozenset()
-        return scope in taken or any(part.binding.scope == scope for part in parts)
+        coming = {body.binding.scope for body in bodies if isinstance(body, client.Part)}
+        return parted or scope in taken | coming
 
     def _send(self, body: client.Body, position: Position | None = None, *, complete: bool = False) -> None:
         self.sequence += 1

@@ -101,6 +101,15 @@ def converge(world: World) -> None:
         ("put", "fleet", KEYS[0], b""),
     ]
 )
+@example(
+    [
+        ("put", "group/b", KEYS[0], b""),
+        ("join", "ship", "b"),
+        ("settle",),
+        ("leave", "ship", "b"),
+        ("join", "ship", "b"),
+    ]
+)
 def test_any_interleaving_converges_to_the_servers_set(script: list[tuple[object, ...]]) -> None:
     world = World(NAMES)
     for action in script:
