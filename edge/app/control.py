@@ -172,7 +172,6 @@ class Control:
 
     def live(self, number: int, link: Link, stream: Stream) -> None:
         """Take note that a stream has its first answer."""
-        self._failures = 0
         self.link, self.stream = link, stream
         if not self.linked.is_set():
             self.linked.set()
@@ -190,6 +189,7 @@ class Control:
         if isinstance(outcome, Mismatch):
             _log.warning("state.mismatched", scope=outcome.scope, detail=outcome.text)
             return table.Mismatched(outcome)
+        self._failures = 0
         _log.info("state.applied", position=str(effect.position), artifacts=len(outcome.wanted))
         self._note_approval()
         self._enforce(outcome)
@@ -217,7 +217,11 @@ class Control:
         held = holding_digest(self._holding)
         if held != effect.state_digest:
             return table.Mismatched(Mismatch("", b"", "it is not what Ground Control says it is"))
-        self._state.adopt(effect.position)
+        try:
+            self._state.adopt(effect.position)
+            self._failures = 0
+        except FleetError as error:  # the next stream is answered by more than it needs, and this one is as good
+            _log.warning("position.unwritten", reason=error.reason, detail=error.detail)
         self._note_approval()
         self.reports.changed()
         return None

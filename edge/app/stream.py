@@ -167,12 +167,23 @@ class Run:
         async with self._control.changing:
             if self.is_retired:
                 return None
-            task = asyncio.ensure_future(change())
-            try:
-                return await asyncio.shield(task)
-            except asyncio.CancelledError:  # the link broke; a thread cannot be called back, and its work is enforced
-                await asyncio.gather(task, return_exceptions=True)
-                raise
+            return await _whole(asyncio.ensure_future(change()))
+
+
+async def _whole(task: asyncio.Future[table.Event | None]) -> table.Event | None:
+    """Wait for a change to its end, however often that is broken off: a thread cannot be called back.
+
+    What it did is enforced, and nobody else begins before it is done.
+    """
+    broken_off = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            broken_off = error
+    if broken_off is not None:
+        raise broken_off
+    return task.result()
 
 
 async def _read(stream: Stream, inbox: asyncio.Queue[table.Event]) -> None:

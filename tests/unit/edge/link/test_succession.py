@@ -120,15 +120,25 @@ class GroundControl:
 
 
 class SlowDisk(Holdings):
-    """The real journal, on a disk that takes its time."""
+    """The real journal, on a disk that takes its time, or is full."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(journal.database)
         self.began, self.goes_on = threading.Event(), threading.Event()
+        self.is_full = False
+
+    def see_room(self) -> None:
+        if self.is_full:
+            raise FleetError(Kind.UNAVAILABLE, "JOURNAL_FULL", "the disk of the journal is full")
+
+    def adopt(self, position: Position) -> None:
+        self.see_room()
+        super().adopt(position)
 
     def hold(self, before: Holding, after: Holding, good: object, position: Position) -> None:
         self.began.set()
         assert self.goes_on.wait(20)
+        self.see_room()
         super().hold(before, after, good, position)  # type: ignore[arg-type] # as it came
 
 
@@ -201,3 +211,54 @@ async def test_a_part_that_comes_late_is_not_staged_for_a_stream_that_has_begun(
         second = await site.stream(2)
         await eventually(lambda: second.opening is not None and site.control.status.session_number == 2)
         assert not site.disk.staged()
+
+
+async def test_what_is_being_journaled_is_enforced_however_many_streams_break_meanwhile(tmp_path: Path) -> None:
+    async with site_of(tmp_path, first=SOON) as site:
+        first = await site.hang_in_an_update()
+        first.coming.put_nowait(CUT)
+        second = await site.stream(2)  # it waits for what the first one brought
+        second.coming.put_nowait(CUT)
+        await asyncio.sleep(0.2)
+        site.disk.goes_on.set()
+        await eventually(lambda: bool(site.enforced))
+        last = await site.stream(3)
+        await eventually(lambda: last.opening is not None)
+        assert last.opening is not None
+        assert set(last.opening.holding) == {"fleet"}
+
+
+async def test_a_full_disk_ends_no_stream_that_brings_nothing(tmp_path: Path) -> None:
+    async with site_of(tmp_path, first=LATER) as site:
+        site.disk.is_full = True
+        first = await site.stream(1)
+        await site.control.linked.wait()
+        first.say(Unchanged(holding_digest({})))
+        await eventually(first.coming.empty)
+        await asyncio.sleep(0.2)
+        assert site.control.status.session_number == 1
+        assert len(site.ground_control.streams) == 1
+
+
+async def test_streams_whose_update_finds_no_room_come_ever_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    def retry(_left: object, *, failures: int, **_: object) -> timedelta:
+        tried(failures)
+        return timedelta(milliseconds=10)
+
+    tried = failures.append
+    monkeypatch.setattr("edge.domain.session.retry", retry)
+    async with site_of(tmp_path, first=LATER) as site:
+        site.disk.goes_on.set()
+        site.disk.is_full = True
+        for number in range(1, 5):
+            (await site.stream(number)).update()
+            await eventually(lambda number=number: len(failures) >= number)  # type: ignore[misc] # of this round
+        assert failures == [0, 1, 2, 3]
+        site.disk.is_full = False
+        last = await site.stream(5)
+        last.update()
+        await eventually(lambda: bool(site.enforced))
