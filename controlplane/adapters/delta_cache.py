@@ -8,7 +8,7 @@ from collections import OrderedDict
 LIMIT_BYTES = 32 * 1024 * 1024
 
 Step = tuple[str, bytes | None, int]
-"""Scope, digest that it starts from, generation that it leads to: all immutable, so nothing ever goes stale.
+"""Scope, digest that it starts from, generation that it leads to: all immutable as long as the log goes on.
 
 A delta outlives here the generation that it starts from: it is right all the same."""
 
@@ -29,6 +29,12 @@ class DeltaCache:
                 return None
             self._held.move_to_end(step)
             return self._held[step]
+
+    def clear(self) -> None:
+        """Forget all: the log is another one, and counts its generations anew."""
+        with self._lock:
+            self._held.clear()
+            self._size_bytes = 0
 
     def put(self, step: Step, delta: bytes) -> None:
         """Keep a delta and let go of the longest unused ones; one that is too large is not kept."""

@@ -13,8 +13,8 @@ import structlog
 
 from controlplane.adapters.sql.log import CHANNEL
 from controlplane.app.catalog import FEED_HINTS, FEED_LOST, FEED_MISSED, FEED_POLLS, LOG_EPOCH, LOG_REVISION
+from controlplane.app.defects import presentable
 from controlplane.app.meter import Meter
-from fleet.errors import FleetError
 from fleet.position import Position
 
 POLL = timedelta(seconds=2)
@@ -41,6 +41,8 @@ class PolledFeed:
         meter.watch(LOG_REVISION, lambda: self._end.revision)
         meter.watch(LOG_EPOCH, lambda: self._end.epoch)
         self._end = Position(0, 0)
+        self._rewinds = 0
+        """How often an older database was restored under us."""
         self._looked_at = -math.inf
         self._grew_at = -math.inf
         self._grown = asyncio.Event()
@@ -49,10 +51,13 @@ class PolledFeed:
     def publish(self, position: Position) -> None:
         """Say, in the event loop, that the log has grown up to here."""
         if position > self._end:
-            self._end = position
             self._grew_at = asyncio.get_running_loop().time()
-            self._grown.set()
-            self._grown = asyncio.Event()
+            self._grow(position)
+
+    def _grow(self, end: Position) -> None:
+        self._end = end
+        self._grown.set()
+        self._grown = asyncio.Event()
 
     def hint(self, told: str = "") -> None:
         """Say that the log may have grown, or that it has, to the position that is `told`: nobody need look then."""
@@ -65,17 +70,23 @@ class PolledFeed:
 
     async def wait_beyond(self, position: Position, timeout: timedelta) -> Position:  # noqa: ASYNC109 part of the port
         """Return the log's end as soon as it lies beyond `position`, or after `timeout` as it is then."""
+        rewinds = self._rewinds
         if self._end <= position:
             try:
                 async with asyncio.timeout(timeout.total_seconds()):
-                    while self._end <= position:
+                    while self._end <= position and self._rewinds == rewinds:
                         await self._grown.wait()
             except TimeoutError:
                 pass
         return max(self._end, position)
 
     def ends_at(self, position: Position, *, within: timedelta) -> bool:
-        """Say that no later position is known of, and that this was looked at no longer ago than `within`."""
+        """Say that no later position is known of, and that this was looked at no longer ago than `within`.
+
+        Once an older database was restored, what is beyond its end may be of the log that is gone.
+        """
+        if self._rewinds and position > self._end:
+            return False
         return position >= self._end and asyncio.get_running_loop().time() - self._looked_at <= within.total_seconds()
 
     async def run(self) -> None:
@@ -85,8 +96,8 @@ class PolledFeed:
             self._hinted.clear()
             try:
                 await self._look(hinted=hinted)
-            except FleetError as error:
-                _log.warning("feed.poll_failed", reason=error.reason)
+            except Exception as caught:  # noqa: BLE001 - a defect ends no process
+                _log.warning("feed.poll_failed", reason=presentable(caught, "feed.failed").reason)
             try:
                 async with asyncio.timeout(self._poll.total_seconds()):
                     await self._hinted.wait()
@@ -101,7 +112,9 @@ class PolledFeed:
         if self.hinted_at and not hinted and position > self._end:
             self._missed[()] += 1
         if position < self._end and asked_at > self._grew_at:
-            self._end = position  # an older database was restored under us: whoever waits for its past waits in vain
+            # An older database was restored under us: whoever waits for its past waits in vain.
+            self._rewinds += 1
+            self._grow(position)
         self.publish(position)
 
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.app.ports import ChangeFeed, Store
 from controlplane.domain.compaction import Dropped, pace
 from controlplane.domain.lifecycle import WORKER_LEASE
-from fleet.errors import FleetError
 
 BEAT = timedelta(seconds=5)
 """Three beats may be lost before a process's sessions count as closed (WORKER_LEASE)."""
@@ -35,7 +35,8 @@ async def _beat(store: Store, clock: Callable[[], datetime]) -> None:
     while True:
         try:
             await store.beat(clock())
-        except FleetError as error:
+        except Exception as caught:  # noqa: BLE001 - a defect ends no process
+            error = presentable(caught, "beat.failed")
             _log.warning("store.missed_beat", reason=error.reason, detail=error.detail)
         await asyncio.sleep(BEAT.total_seconds())
 
@@ -46,7 +47,8 @@ async def let_go(compact: Callable[[], Awaitable[Dropped]], kept: timedelta) -> 
     while True:
         try:
             dropped = await compact()
-        except FleetError as error:
+        except Exception as caught:  # noqa: BLE001 - a defect ends no process
+            error = presentable(caught, "compaction.failed")
             _log.warning("history.kept", reason=error.reason, detail=error.detail)
         else:
             if dropped:

@@ -110,6 +110,9 @@ class RosterKeeper:
         if not is_known:
             self._asked.add(name)
         await self._surveyed()
+        read = None
+        while read != (read := self._roster.position) and after > read:
+            await self._surveyed()  # the one before may have read no further than what this process wrote
 
     def _is_fresh(self) -> bool:
         return self._feed.ends_at(self._roster.position, within=FRESH)

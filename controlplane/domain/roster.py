@@ -74,6 +74,8 @@ class Roster:
     """The fleet as one process knows it."""
 
     position: Position = _NOWHERE
+    at: datetime | None = None
+    """When the change at that position was written; None where that was not read. Of another log, it is another."""
     satellites: dict[str, Enrolled] = field(default_factory=dict)
     bindings: dict[str, Binding] = field(default_factory=dict)
     """The newest generation of each scope that is some known satellite's; satellites' own only where written to."""
@@ -94,6 +96,8 @@ class Roster:
             if known is not None and known.digest != binding.digest:
                 self.before[scope] = (known.digest, *self.before.get(scope, ()))[:LAST]
         self.position = survey.position
+        if survey.moved is None or survey.moved:
+            self.at = survey.moved[-1].at if survey.moved else None
         self.operators = self.operators if survey.operators is None else survey.operators
         for name in survey.gone:
             self.satellites.pop(name, None)

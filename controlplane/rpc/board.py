@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.app.fleet import Fleet
 from controlplane.domain.lifecycle import Standing
 from controlplane.domain.roster import Moved
@@ -186,7 +187,8 @@ class Board:
                 continue
             try:
                 await self._look_around()
-            except FleetError as error:
+            except Exception as caught:  # noqa: BLE001 - a defect ends no process
+                error = presentable(caught, "patrol.defect")
                 _log.warning("patrol.failed", reason=error.reason, detail=error.detail)
 
     async def _look_around(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from controlplane.app.defects import presentable
 from controlplane.app.fleet import Fleet
+from controlplane.domain.state import Binding
 
 MAX_KNOWN = 10_000
 """Pairs of scope and digest that are remembered as known; a generation never changes. What is remembered may have been
@@ -66,8 +67,10 @@ class Consultant:
             future.set_result(known)
 
 
-Step = tuple[str, bytes, int, int]
-"""(scope, from digest, to generation, precedence): a step that is the same for every satellite that makes it."""
+Step = tuple[str, bytes, Binding]
+"""(scope, from digest, what it leads to): a step that is the same for every satellite that makes it.
+
+A generation's number alone would not do: where an older database is restored, it comes once more."""
 
 MAX_CACHED_BYTES = 64 * 1024 * 1024
 """Deltas kept to be shared: the newest steps of the scopes that change."""

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.domain.status import Health
-from fleet.errors import FleetError
 
 _log = structlog.get_logger(__name__)
 
@@ -59,5 +59,6 @@ class Healths:
         for at in range(0, len(names), BATCH):
             try:
                 await self._records.record_healths({name: waiting[name] for name in names[at : at + BATCH]})
-            except FleetError as error:
+            except Exception as caught:  # noqa: BLE001 - a defect ends no process
+                error = presentable(caught, "health.failed")
                 _log.info("health.unwritten", reason=error.reason, satellites=len(names))

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.app.tracing import NoTracer, Tracer
 from controlplane.domain.status import Report, SessionKey
-from fleet.errors import FleetError
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +68,5 @@ class Reports:
     def _check(answers: list[BaseException | None]) -> None:
         """Leave out what the store did not take: the next report tells more."""
         for answer in answers:
-            if isinstance(answer, FleetError):
-                _log.info("progress.unwritten", reason=answer.reason)
-            elif isinstance(answer, BaseException):
-                raise answer
+            if isinstance(answer, Exception):
+                _log.info("progress.unwritten", reason=presentable(answer, "progress.failed").reason)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from controlplane.app.defects import presentable
 from controlplane.domain.status import Opened, SessionKey
 from fleet.errors import FleetError, Kind
 
@@ -82,13 +83,14 @@ class Sessions:
         """Close all that have ended; they stay in mind until that is written."""
         while turn := [*islice(self._ended.items(), BATCH)]:
             answers = await asyncio.gather(*(self._close(*each) for each in turn), return_exceptions=True)
+            failures = [answer for answer in answers if isinstance(answer, Exception)]
             for (session, _), answer in zip(turn, answers, strict=True):
-                if isinstance(answer, FleetError):
-                    _log.info("sessions.unclosed", reason=answer.reason, sessions=len(self._ended))
-                    return
-                if isinstance(answer, BaseException):
-                    raise answer
-                del self._ended[session]
+                if answer is None:
+                    del self._ended[session]
+            if failures:
+                reason = presentable(failures[0], "sessions.failed").reason
+                _log.info("sessions.unclosed", reason=reason, sessions=len(self._ended))
+                return
 
     async def _close(self, session: SessionKey, at: datetime) -> None:
         await self._fleet.close_session(session.satellite, session.boot_id, session.number, at)

@@ -337,8 +337,7 @@ class _Pump:
         self._parts.meter.needed()
         if staged is not None:
             return await make()
-        step = (binding.scope, from_digest or b"", binding.generation, binding.precedence)
-        return await self._parts.shared.get(step, make)
+        return await self._parts.shared.get((binding.scope, from_digest or b"", binding), make)
 
     async def _known_delta(self, binding: Binding, from_digest: bytes | None) -> bytes:
         try:

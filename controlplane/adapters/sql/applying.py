@@ -111,6 +111,7 @@ def apply(batch: Batch, commands: Sequence[Command], *, dry_run: bool, is_first:
         return _apply(batch, commands, dry_run=dry_run, is_first=is_first)
     except FleetError:
         if not dry_run and is_first and (first := log.find_answer(batch.session, batch.context)):
+            batch.session.rollback()  # what came before the command that fails was done the first time
             return first
         raise
 

@@ -48,9 +48,18 @@ _ATTEMPTS = 3
 _LOST_RACES = (
     sqlite3.IntegrityError,
     psycopg.errors.UniqueViolation,
+    psycopg.errors.ForeignKeyViolation,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
 )
+_AWAY = (
+    sqlite3.OperationalError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.UndefinedTable,
+)
+"""What is said while a connection is gone, a standby is not yet promoted, or a backup is being restored."""
 _FULL = "database or disk is full"
 
 
@@ -134,7 +143,7 @@ def translated() -> Iterator[None]:
         raise _unavailable(str(error)) from error
     except DBAPIError as error:
         raise _translate(error) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except _AWAY as error:
         raise _unavailable(str(error)) from error
 
 
@@ -150,8 +159,7 @@ def _translate(error: DBAPIError) -> Exception:
         return FleetError(Kind.UNAVAILABLE, "STORE_FULL", text, detail=detail[:500], retry_after=timedelta(minutes=1))
     if isinstance(error.orig, _LOST_RACES):  # deadlocks are operational errors to psycopg
         return error
-    transient = (sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError)
-    if error.connection_invalidated or isinstance(error.orig, transient):
+    if error.connection_invalidated or isinstance(error.orig, _AWAY):
         return _unavailable(detail)
     return error
 

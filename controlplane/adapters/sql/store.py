@@ -98,7 +98,7 @@ class SqlStore(ReadingStore):
         self._own = None
         if batch.written is not None:
             end, diff = (batch.end.epoch, batch.end.revision), batch.written.diff
-            self._own = (*end, *end, batch.context.at, diff)
+            self._own = (*end, *end, batch.context.at, diff, None)
             for step, delta in batch.deltas() if len(diff["scopes"]) <= AHEAD else ():
                 self._deltas.put(step, delta)
 
@@ -182,7 +182,10 @@ class SqlStore(ReadingStore):
             if moves is not None:
                 await self._read_ahead(steps_from(known, moves))
                 return moves
-        return await self._database.read(lambda session: read_survey(session, known, asked, roles=True))
+        survey = await self._database.read(lambda session: read_survey(session, known, asked, roles=True))
+        if survey.moved is None:
+            self._deltas.clear()
+        return survey
 
     async def _read_ahead(self, steps: Sequence[Step]) -> None:
         """Read the deltas that most who hold a scope will ask for, at once."""

@@ -41,9 +41,14 @@ _LATER = (
     .limit(MAX_MOVED + 1)
     .subquery()
 )
+_THEN = (
+    select(ChangeRow.at)
+    .where(ChangeRow.epoch == bindparam("epoch"), ChangeRow.revision == bindparam("revision"))
+    .scalar_subquery()
+)
 MOVED = (
     select(LogHead.epoch, LogHead.revision)
-    .add_columns(*_LATER.c)
+    .add_columns(*_LATER.c, _THEN)
     .select_from(join(LogHead, _LATER, true(), isouter=True))
 )
 _ROLES = select(OperatorRow.spiffe_id, OperatorRow.role)
@@ -57,7 +62,7 @@ _PRECEDENCES = select(GroupRow.name, GroupRow.precedence).where(among(GroupRow.n
 
 def moves_in(rows: Sequence[Sequence[Any]], known: Roster) -> Survey | None:
     """Say what moved, as `MOVED` has read it; None where the log alone does not say what it moved to."""
-    position, changes = _changes(rows, known.position)
+    position, changes = _changes(rows, known)
     if changes is None or any(map(_is_of_operators, changes)):
         return None
     moved = _moved(changes)
@@ -80,7 +85,7 @@ def read_survey(session: Session, known: Roster, asked: Collection[str], *, role
     """Read what makes the asker's roster, and `asked` in it, that of this snapshot; operators' `roles`, too."""
     if known.position.epoch:
         rows = session.connection().execute(MOVED, at(known.position)).all()
-        position, changes = _changes(rows, known.position)
+        position, changes = _changes(rows, known)
     else:
         position, changes = read_position(session), None
     moved = None if changes is None else _moved(changes)
@@ -100,17 +105,17 @@ def read_survey(session: Session, known: Roster, asked: Collection[str], *, role
 Change = tuple[Position, datetime, Mapping[str, Any]]
 
 
-def _changes(found: Sequence[Sequence[Any]], known: Position) -> tuple[Position, list[Change] | None]:
+def _changes(found: Sequence[Sequence[Any]], roster: Roster) -> tuple[Position, list[Change] | None]:
     """Say where the log ends, and what changed until there; None where what is known counts no more."""
-    until = Position(*found[0][:2])
+    until, known, then = Position(*found[0][:2]), roster.position, found[0][-1]
+    if known.epoch != until.epoch or known > until or (roster.at and then and roster.at != then):
+        return until, None  # recovered, or restored under us: what was read before says nothing of what is there now
     if known == until:
         return until, []
-    if known.epoch != until.epoch or known > until:
-        return until, None  # recovered, or restored under us: what was read before says nothing of what is there now
     # Revisions have no gaps: where the next is missing, it was compacted.
     if len(found) > MAX_MOVED or found[0][3] != known.revision + 1:
         return until, None
-    return until, [(Position(epoch, revision), moment, diff) for _, _, epoch, revision, moment, diff in found]
+    return until, [(Position(epoch, revision), moment, diff) for _, _, epoch, revision, moment, diff, _ in found]
 
 
 def _is_of_operators(change: Change) -> bool:

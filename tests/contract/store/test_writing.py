@@ -90,6 +90,15 @@ async def test_a_repeated_request_gets_the_first_answer(fleet: Fleet, clock: Clo
     assert (await fleet.apply(ADA, [Upsert(Group("fourth"))], request_id="r1")).position == Position(1, 4)
 
 
+async def test_a_repeated_request_that_would_fail_now_writes_nothing(fleet: Fleet) -> None:
+    await do(fleet, *shop(), Upsert(Group("old")), Upsert(Group("trains")))
+    request: list[Command] = [Upsert(Membership("s1", "trains")), Delete(EntityKind.GROUP, "old")]
+    first = await fleet.apply(ADA, request, request_id="r-1")
+    await do(fleet, DeletePair(Membership("s1", "trains")))
+    assert await fleet.apply(ADA, request, request_id="r-1") == first
+    assert (await fleet.get_satellite("s1")).groups == ("shops",)
+
+
 async def test_a_repeated_lifecycle_change_is_no_second_change(fleet: Fleet) -> None:
     await do(fleet, Upsert(Satellite("s1")))
     _, first = await fleet.approve(ADA, "s1", request_id="a1")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
-from controlplane.rpc.consult import Consultant
+from controlplane.domain.state import Binding
+from controlplane.rpc.consult import Consultant, SharedParts
 from fleet.errors import FleetError, Kind
 
 STREAMS = 1000
@@ -84,3 +86,15 @@ async def test_a_store_that_fails_fails_those_who_asked_and_no_later_one(
         assert [error.reason for error in failed if isinstance(error, FleetError)] == [reason] * 3
         fleet.error = None
         assert await consultant.knows("fleet", HELD)
+
+
+async def test_a_generation_that_comes_again_after_a_restore_is_another_step() -> None:
+    shared = SharedParts()
+
+    async def made(binding: Binding) -> tuple[bytes, ...]:
+        return (binding.digest,)
+
+    for digest in (b"lost", b"new"):
+        bound = Binding("group/shops", 2, digest)
+        parts = await shared.get(("group/shops", b"before", bound), partial(made, bound))
+        assert parts == (digest,)

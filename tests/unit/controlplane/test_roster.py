@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from controlplane.domain.roster import LAST, Roster, Survey
+import asyncio
+from collections.abc import Collection
+
+from controlplane.adapters.feed import PolledFeed
+from controlplane.app.roster import RosterKeeper
+from controlplane.domain.lifecycle import Standing
+from controlplane.domain.roster import LAST, Enrolled, Roster, Survey
 from controlplane.domain.state import Binding
 from fleet.position import Position
 
@@ -39,3 +45,28 @@ def test_another_log_has_another_past() -> None:
     surveyed(roster, 2, digest(2))
     surveyed(roster, 1, digest(3), anew=True)
     assert not roster.had("group/trains", digest(1))
+
+
+class Stepwise:
+    """A store whose surveys read one change at a time, as where this process wrote it and others the next."""
+
+    def __init__(self, end: int) -> None:
+        self.end = Position(1, end)
+
+    async def survey(self, known: Roster, asked: Collection[str]) -> Survey:
+        position = min(known.position.following(), self.end) if known.position.epoch else Position(1, 1)
+        enrolled = {name: Enrolled(f"spiffe://fleet.test/{name}", Standing.APPROVED, ()) for name in asked}
+        return Survey(position, (), enrolled, frozenset(), {})
+
+    async def position(self) -> Position:
+        return Position(1, 1)
+
+
+async def test_an_answer_is_no_older_than_what_the_asker_has_seen_unless_the_log_is() -> None:
+    store = Stepwise(4)
+    keeper = RosterKeeper(store, PolledFeed(store.position))
+    running = asyncio.create_task(keeper.run())
+    assert (await keeper.desired("kiosk-1", Position(1, 4))).position == Position(1, 4)
+    assert (await keeper.desired("kiosk-1", Position(1, 9))).position == Position(1, 4)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
