@@ -120,14 +120,22 @@ class Bridge:
         return grpc.aio.insecure_channel(self.target, options=[*own, *options])
 
     async def __aenter__(self) -> Self:
-        self._directory = Path(tempfile.mkdtemp(prefix="satellite-bridge-"))
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path = self._directory / "grpc"
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(BACKLOG)
-        self._listener.setblocking(False)
-        self._task = asyncio.create_task(self._serve(self._listener), name="bridge")
+        """Open the private socket.
+
+        Raises:
+            FleetError: UNAVAILABLE `BRIDGE_UNAVAILABLE` where the machine has no room or no descriptor for it.
+        """
+        try:
+            listener = self._listen()
+        except OSError as error:
+            self._close()
+            raise FleetError(
+                Kind.UNAVAILABLE,
+                "BRIDGE_UNAVAILABLE",
+                "no private socket can be opened: the temporary directory is full, or too many files are open",
+                detail=repr(error),
+            ) from error
+        self._task = asyncio.create_task(self._serve(listener), name="bridge")
         return self
 
     async def __aexit__(
@@ -136,6 +144,20 @@ class Bridge:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))  # unlike awaiting it, this does not swallow a cancellation of ours
+        self._close()
+
+    def _listen(self) -> socket.socket:
+        # The socket first: without descriptors nothing is made, for removing a directory takes one.
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._directory = Path(tempfile.mkdtemp(prefix="satellite-bridge-"))
+        path = self._directory / "grpc"
+        self._listener.bind(str(path))
+        path.chmod(0o600)
+        self._listener.listen(BACKLOG)
+        self._listener.setblocking(False)
+        return self._listener
+
+    def _close(self) -> None:
         if self._listener is not None:
             self._listener.close()
         if self._directory is not None:

@@ -6,6 +6,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -18,7 +19,7 @@ import uvloop
 
 from edge.domain.clock import BUILT_AT
 from fleet.bridge import Bridge
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
 from fleet.svid import FixedRoots, X509Material, read_leaf
 from tests.rig.identity import (
     GROUND_CONTROL,
@@ -367,3 +368,22 @@ def test_an_address_without_host_or_port_is_refused_at_once(source: HeldIdentity
     with pytest.raises(FleetError) as refused:
         Bridge(address, expected=GROUND_CONTROL, source=source)
     assert refused.value.reason == "ADDRESS_MALFORMED"
+
+
+@pytest.mark.parametrize("name", ["absent", "a" * 100], ids=["no directory can be made", "no socket can be bound"])
+async def test_a_machine_without_room_for_a_socket_is_an_error_of_ours_and_keeps_nothing(
+    source: HeldIdentity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    directory = tmp_path / name
+    if name != "absent":
+        directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    bridge = Bridge("localhost:1", expected=GROUND_CONTROL, source=source)
+    with pytest.raises(FleetError, match="BRIDGE_UNAVAILABLE") as refused:
+        await bridge.__aenter__()
+    assert refused.value.kind is Kind.UNAVAILABLE
+    assert left_below(directory) == []
+
+
+def left_below(directory: Path) -> list[Path]:
+    return list(directory.rglob("*"))
