@@ -95,13 +95,16 @@ class Renewal:
     async def _wait(self, until: datetime | None) -> None:
         if until is None:
             return
+        monotonic_s = asyncio.get_running_loop().time
         pause = max(until - self._now(), _SHORTEST)
+        ends_s = monotonic_s() + pause.total_seconds()
         while pause > timedelta(0) and not self._asked.is_set():
-            # In steps, because the machine may sleep and its clock may be set while we wait.
+            # In steps, because the machine may sleep and its clock may be set while we wait: forward, it brings the
+            # end nearer; back, it must not put it off.
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, _STEP).total_seconds()):
                     await self._asked.wait()
-            pause = until - self._now()
+            pause = min(until - self._now(), timedelta(seconds=ends_s - monotonic_s()))
         self._asked.clear()
 
     async def _fail(self, error: FleetError) -> None:

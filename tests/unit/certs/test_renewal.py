@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import pytest
+
+from certs import renewal as renewal_module
 from certs.renewal import Renewal
 from fleet.errors import FleetError, Kind
 from fleet.svid import X509Material
@@ -22,6 +25,8 @@ class Issuer:
     ttl: timedelta = timedelta(minutes=10)
     refusals: list[FleetError] = field(default_factory=list)
     published: list[X509Material | None] = field(default_factory=list)
+    ahead: timedelta = timedelta(0)
+    """By how much the clock is wrong."""
 
     async def obtain(self) -> X509Material:
         if self.refusals:
@@ -32,7 +37,10 @@ class Issuer:
         self.published.append(material)
 
     def renewal(self) -> Renewal:
-        return Renewal(self.obtain, self.publish, now=utc_now, first_retry=BRIEFLY)
+        return Renewal(self.obtain, self.publish, now=self.now, first_retry=BRIEFLY)
+
+    def now(self) -> datetime:
+        return utc_now() + self.ahead
 
 
 @asynccontextmanager
@@ -122,3 +130,23 @@ async def test_retry_after_is_heeded() -> None:
         await eventually(lambda: renewal.state.failures == 1)
     assert renewal.state.next_at is not None
     assert renewal.state.next_at - utc_now() > timedelta(minutes=6)
+
+
+async def test_a_clock_that_was_ahead_and_is_set_back_holds_up_no_renewal() -> None:
+    issuer = Issuer(refusals=[unreachable()], ahead=timedelta(hours=2))
+    renewal = issuer.renewal()
+    async with running(renewal):
+        await eventually(lambda: renewal.state.failures == 1)
+        issuer.ahead = timedelta(0)
+        await eventually(lambda: len(issuer.published) == 1, within_s=5)
+
+
+async def test_a_clock_that_jumps_ahead_is_noticed_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal_module, "_STEP", BRIEFLY)
+    issuer = Issuer()
+    renewal = issuer.renewal()
+    await renewal.adopt(await issuer.obtain())
+    async with running(renewal):
+        await eventually(lambda: len(issuer.published) == 1)
+        issuer.ahead = timedelta(minutes=6)
+        await eventually(lambda: len(issuer.published) >= 2, within_s=5)
