@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import structlog
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
 from fleet.svid import X509Material, read_leaf
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +44,12 @@ class RenewalState:
 
 class Renewal:
     """Obtains an identity again and again, and publishes each one.
+
+    Args:
+        obtain: gets one; what it raises, a `FleetError` or an `OSError`, is told in `state`, and it is asked again.
+        publish: told each one, and None where ours is revoked.
+        now: the clock.
+        first_retry: the pause after a first failure; each one after it is twice as long.
 
     Attributes:
         state: how it stands, for status.
@@ -88,6 +94,8 @@ class Renewal:
                 material = await self._obtain()
             except FleetError as error:
                 await self._fail(error)
+            except OSError as error:
+                await self._fail(_machine_error(error))
             else:
                 await self.adopt(material)
                 _log.info("svid.renewed", spiffe_id=material.spiffe_id, not_after=str(self.state.not_after))
@@ -124,6 +132,11 @@ class Renewal:
             last_error=error,
         )
         _log.warning("svid.renewal_failed", reason=error.reason, detail=error.detail, retry_s=pause.total_seconds())
+
+
+def _machine_error(error: OSError) -> FleetError:
+    text = "this machine does not let us renew: its disk may be full, or too many files may be open"
+    return FleetError(Kind.UNAVAILABLE, "RENEWAL_FAILED", text, detail=repr(error))
 
 
 def _spread(pause: timedelta) -> timedelta:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from certs.device_key import load_device_key
 from certs.enrollment import Enrollment
 from certs.renewal import Renewal
@@ -23,6 +25,8 @@ from edge.settings import Settings
 from fleet.errors import FleetError, Kind
 from fleet.svid import SvidSource, X509Material, read_leaf
 from fleet.workloadsource import WorkloadSource
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,10 @@ async def identity(settings: Settings, home: Home, *, now: Callable[[], datetime
 
     async def obtain() -> X509Material:
         material = await enrollment.renew()
-        home.write_place(enrollment.place)  # the roots may be newer
+        try:
+            home.write_place(enrollment.place)  # the roots may be newer
+        except OSError as error:  # a full disk: the SVID is as good, and the next renewal writes it
+            _log.warning("place.unwritten", detail=str(error))
         return material
 
     renewal = Renewal(obtain, server.publish, now=now)

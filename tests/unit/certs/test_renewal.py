@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Issuer:
     """Issues or refuses, and keeps what was published."""
 
     ttl: timedelta = timedelta(minutes=10)
-    refusals: list[FleetError] = field(default_factory=list)
+    refusals: list[FleetError | OSError] = field(default_factory=list)
     published: list[X509Material | None] = field(default_factory=list)
     ahead: timedelta = timedelta(0)
     """By how much the clock is wrong."""
@@ -150,3 +151,14 @@ async def test_a_clock_that_jumps_ahead_is_noticed_while_it_waits(monkeypatch: p
         await eventually(lambda: len(issuer.published) == 1)
         issuer.ahead = timedelta(minutes=6)
         await eventually(lambda: len(issuer.published) >= 2, within_s=5)
+
+
+async def test_what_the_machine_has_no_room_for_is_tried_again_at_the_usual_pace_and_told() -> None:
+    issuer = Issuer(refusals=[OSError(errno.ENOSPC, "No space left on device")])
+    renewal = issuer.renewal()
+    async with running(renewal):
+        await eventually(lambda: renewal.state.failures == 1)
+        assert renewal.state.last_error is not None
+        assert renewal.state.last_error.reason == "RENEWAL_FAILED"
+        await eventually(lambda: len(issuer.published) == 1)
+    assert renewal.state.last_error is None
