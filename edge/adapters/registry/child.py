@@ -132,6 +132,9 @@ class Child:
         except TimeoutError as error:
             await self._end()
             raise self._failed("it does not answer") from error
+        except psutil.NoSuchProcess as error:
+            await self._end()
+            raise self._failed("it ended before its start was noted") from error
         except BaseException:
             await self._end()
             raise

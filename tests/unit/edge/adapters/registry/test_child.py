@@ -66,6 +66,30 @@ async def test_a_child_that_cannot_come_back_yet_is_tried_until_it_can(tmp_path:
     await child.stop()
 
 
+async def test_a_child_that_is_gone_before_its_start_is_noted_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = Child(program(tmp_path, _SERVER), ready)
+    port = await child.start()
+    first = child.pid
+    asked: list[int] = []
+
+    class Process(psutil.Process):
+        def __init__(self, pid: int) -> None:
+            asked.append(pid)
+            if len(asked) == 1:
+                raise psutil.NoSuchProcess(pid)
+            super().__init__(pid)
+
+    monkeypatch.setattr(psutil, "Process", Process)
+    os.kill(first, 9)
+    async with asyncio.timeout(20):
+        while child.pid in {0, first} or not await _accepts(port):  # noqa: ASYNC110 -- another process's state
+            await asyncio.sleep(0.02)
+    assert child.restarts == 2
+    await child.stop()
+
+
 async def _taken(port: int) -> socket.socket:
     """Take the port as soon as it is free."""
     async with asyncio.timeout(20):
