@@ -133,6 +133,8 @@ class _BridgedStream:
     def __init__(self, call: Call, link: _BridgedLink) -> None:
         self._call = call
         self._link = link
+        self._writing = asyncio.Lock()
+        """gRPC ends a call whose writer comes before the one ahead is through, and health has a task of its own."""
 
     async def subscribe(self, opening: Opening) -> None:
         hello = self._link._hello  # noqa: SLF001 - one adapter in two classes
@@ -167,4 +169,5 @@ class _BridgedStream:
     async def _write(self, message: state_pb2.StreamStateRequest) -> None:
         # Where the call has ended, reading says why, after all that came before.
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._call.write(message)
+            async with self._writing:
+                await self._call.write(message)
