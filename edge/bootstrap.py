@@ -38,6 +38,7 @@ from edge.app.scrub import DEFAULT_BYTES_PER_S, ScrubRequest
 from edge.app.status import Desk, scrub_document
 from edge.domain.desired import enforce
 from edge.domain.report import Row, State
+from edge.exile import Exile
 from edge.home import Home
 from edge.identity import Identity, identity
 from edge.reserve import Reserve
@@ -115,6 +116,7 @@ class _Base:
     settings: Settings
     home: Home
     journal: Journal
+    exile: Exile
     clock: SiteClock
     who: Identity
     ground_control: BridgedGroundControl
@@ -132,9 +134,9 @@ async def _run(settings: Settings, home: Home, journal: Journal, stop: asyncio.E
             who.source,
             Hello(secrets.token_bytes(16), settings.agent_version),
         )
-        base = _Base(settings, home, journal, clock, who, ground_control, stop, pinned)
+        base = _Base(settings, home, journal, Exile(journal.state), clock, who, ground_control, stop, pinned)
         while not stop.is_set():
-            if settings.on_revoked == "stop" and journal.state.is_revoked():
+            if settings.on_revoked == "stop" and base.exile.is_revoked:
                 await _await_reinstatement(base)
             else:
                 await _serve(base)
@@ -215,13 +217,15 @@ async def _await_reinstatement(base: _Base) -> None:
             async with base.ground_control.connect() as link:
                 attested = await link.attest(base.clock.read())
             if attested.lifecycle is not Lifecycle.REVOKED:
-                base.journal.state.remember_revoked(is_revoked=False)
+                base.exile.told(is_revoked=False)
                 return
             reason = "REVOKED"
         except FleetError as error:
             reason = error.reason
         if reason != "REVOKED" and base.who.is_revoked():
             reason = "REVOKED"
+        if reason == "REVOKED":
+            base.exile.told(is_revoked=True)  # the disk may have been full when it was told first
         _log.info("satellite.still_revoked", reason=reason)
         with suppress(TimeoutError):  # a site that has just joined again may have no SVID yet
             async with asyncio.timeout(REVOKED_CHECK_S if reason == "REVOKED" else UNKNOWN_CHECK_S):
@@ -274,6 +278,7 @@ class _Site:
 
     def __init__(self, base: _Base, registry: SupervisedRegistry) -> None:
         self._journal = base.journal
+        self._exile = base.exile
         self._registry = registry
         self._clock = base.clock
         self._settings = base.settings
@@ -330,10 +335,7 @@ class _Site:
 
     def revoked(self, is_revoked: bool) -> None:  # noqa: FBT001 - a callback of Control's
         """Go on serving, or stop, as the site's own configuration says."""
-        try:
-            self._journal.state.remember_revoked(is_revoked=is_revoked)
-        except FleetError as error:
-            _log.error("revocation.unwritten", reason=error.reason, detail=error.detail)
+        self._exile.told(is_revoked=is_revoked)
         if is_revoked and self._settings.on_revoked == "stop":
             self.exiled.set()
 
