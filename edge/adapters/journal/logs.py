@@ -9,7 +9,8 @@ from edge.app.ports import OpenBlob
 from fleet.reference import Digest
 
 _PUT = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, 'put')"
-_KEPT_QUARTERS = 40 * 24 * 4
+KEPT_QUARTERS = 2 * 40 * 24 * 4
+"""Those of a month, and as many that may have been counted while the clock was wrong."""
 _STATE = "UPDATE intent SET state = ? WHERE repository = ? AND reference = ?"
 
 
@@ -102,10 +103,12 @@ class Traffic:
     """Implements `edge.app.ports.TrafficLog`."""
 
     def __init__(self, database: Database) -> None:
-        """Forget what no month can ask for any more."""
+        """Forget what no month can ask for any more: by number, for a clock that is wrong must not say what is old."""
         self._database = database
-        old = "DELETE FROM traffic WHERE quarter < (SELECT MAX(quarter) FROM traffic) - ?"
-        database.write_soon(old, [(_KEPT_QUARTERS,)])
+        old = (
+            "DELETE FROM traffic WHERE quarter <= (SELECT quarter FROM traffic ORDER BY quarter DESC LIMIT 1 OFFSET ?)"
+        )
+        database.write_soon(old, [(KEPT_QUARTERS,)])
 
     def count(self, quarter: int, size_bytes: int) -> None:
         """Add bytes to a quarter."""

@@ -14,6 +14,7 @@ import pytest
 
 from edge.adapters.journal.dossiers import read_dossier, write_dossier
 from edge.adapters.journal.journal import Journal
+from edge.adapters.journal.logs import KEPT_QUARTERS
 from edge.domain.admission import Child, Dossier, Evidence
 from edge.domain.content import OCI_MANIFEST, Descriptor, Platform, raw_manifest
 from edge.domain.desired import enforce
@@ -201,16 +202,35 @@ def test_a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_h
     journal.close()
 
 
-def test_traffic_adds_up_by_quarters_and_is_forgotten_when_no_month_asks_for_it(path: Path) -> None:
+def test_traffic_adds_up_by_quarters_over_restarts(path: Path) -> None:
     journal = Journal.open(path)
-    for quarter, size in ((100, 5), (101, 7), (101, 3), (102, -1), (100_000, 1)):
+    for quarter, size in ((100, 5), (101, 7), (101, 3), (102, -1)):
         journal.traffic.count(quarter, size)
+    journal.close()
+    journal = Journal.open(path)
     assert journal.traffic.traffic(100, 101) == 15
     assert journal.traffic.traffic(101, 102) == 9
     journal.close()
+
+
+def test_traffic_is_forgotten_when_no_month_asks_for_it(path: Path) -> None:
     journal = Journal.open(path)
-    assert journal.traffic.traffic(0, 200) == 0
-    assert journal.traffic.traffic(0, 100_000) == 1
+    quarters = range(100, 100 + KEPT_QUARTERS + 1)
+    journal.database.write("INSERT INTO traffic VALUES (?, 1)", [(quarter,) for quarter in quarters])
+    journal.close()
+    journal = Journal.open(path)
+    assert journal.traffic.traffic(0, quarters[0]) == 0
+    assert journal.traffic.traffic(0, quarters[-1]) == KEPT_QUARTERS
+    journal.close()
+
+
+def test_what_was_counted_while_the_clock_was_ahead_makes_no_start_forget_the_present_month(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.traffic.count(100, 5)
+    journal.traffic.count(100_000, 1)
+    journal.close()
+    journal = Journal.open(path)
+    assert journal.traffic.traffic(0, 200) == 5
     journal.close()
 
 
