@@ -272,8 +272,11 @@ class Staging(Protocol):
     def load(self, key: str) -> tuple[int, bytes]:
         """Read what is staged of a blob: `key → where in the blob it begins, bytes`; no bytes where there are none."""
 
-    def append(self, key: str, offset: int, content: memoryview) -> None:
-        """Add bytes; the first ones begin at `offset` of the blob."""
+    def append(self, key: str, offset: int, content: memoryview, *, after: int) -> bool:
+        """Add bytes to the first `after` ones, which begin at `offset` of the blob: `→ whether all are there`.
+
+        Where not, none are: whoever goes on does so from `after=0`, which replaces what there was.
+        """
 
     def clear(self, key: str) -> None:
         """Forget what is staged of a blob."""

@@ -63,8 +63,12 @@ class Segment:
         self._speed = self._speed * math.exp(self._added_at - now) + len(chunk)
         self._added_at = now
         if self._speed < SLOW_BYTES_PER_S:
-            self._staging.append(self._key, self._offset, self._buffer[self._staged : self.size_bytes])
-            self._staged = self.size_bytes
+            self._stage()
+
+    def _stage(self) -> None:
+        content = self._buffer[self._staged : self.size_bytes]
+        is_there = self._staging.append(self._key, self._offset, content, after=self._staged)
+        self._staged = self.size_bytes if is_there else 0
 
     @property
     def is_staged(self) -> bool:
@@ -80,8 +84,9 @@ class Segment:
 
     def turn_back(self, held: memoryview) -> None:
         """Hold again what was held before the last turn, instead of what came since."""
+        self.clear(self._offset - len(held))
         self._buffer, self._other = self._other, self._buffer
-        self._offset, self.size_bytes = self._offset - len(held), len(held)
+        self.size_bytes = len(held)
 
     def clear(self, offset: int) -> None:
         """Empty it: the blob goes on at `offset`."""

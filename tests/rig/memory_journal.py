@@ -71,9 +71,11 @@ class MemoryJournal:
     def load(self, key: str) -> tuple[int, bytes]:
         return self.staged.get(key, (0, b""))
 
-    def append(self, key: str, offset: int, content: memoryview) -> None:
-        at, before = self.staged.get(key, (offset, b""))
+    def append(self, key: str, offset: int, content: memoryview, *, after: int) -> bool:
+        at, before = self.staged.get(key, (offset, b"")) if after else (offset, b"")
+        assert (at, len(before)) == (offset, after)
         self.staged[key] = (at, before + bytes(content))
+        return True
 
     def clear(self, key: str) -> None:
         self.staged.pop(key, None)

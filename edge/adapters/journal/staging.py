@@ -39,12 +39,24 @@ class StagingFiles:
         except (OSError, ValueError):
             return 0, b""
 
-    def append(self, key: str, offset: int, content: memoryview) -> None:
-        """Add bytes; the first ones begin at `offset` of the blob. What the disk does not take is not staged."""
-        with suppress(OSError), self._path(key).open("ab", buffering=0) as file:
-            if not file.tell():
-                file.write(f"{self._boot} {offset}\n".encode())
-            file.write(content)
+    def append(self, key: str, offset: int, content: memoryview, *, after: int) -> bool:
+        """Add bytes to the first `after` ones, which begin at `offset` of the blob: `→ whether all are there`.
+
+        Where the disk does not take all of them, or the file is not the one that was left, nothing is staged: what
+        follows a gap would be taken for what belongs there.
+        """
+        head = f"{self._boot} {offset}\n".encode()
+        try:
+            with self._path(key).open("ab" if after else "wb", buffering=0) as file:
+                if not after:
+                    file.write(head)
+                file.write(content)
+                if file.tell() == len(head) + after + len(content):
+                    return True
+        except OSError:
+            pass
+        self.clear(key)
+        return False
 
     def clear(self, key: str) -> None:
         """Forget what is staged of a blob."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,75 @@ def test_damage_and_full_disks_cost_bytes_and_nothing_else(tmp_path: Path) -> No
     file.mkdir()
     segment.add(b"two")
     assert bytes(segment.held) == b"onetwo"
+
+
+class FullDisk(StagingFiles):
+    """Takes so many bytes of the next ones, and all of what comes then."""
+
+    def __init__(self, directory: Path, room: int) -> None:
+        super().__init__(directory)
+        self.room: int | None = room
+
+    def append(self, key: str, offset: int, content: memoryview, *, after: int) -> bool:
+        room, self.room = self.room, None
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if room is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+        try:
+            return super().append(key, offset, content, after=after)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("room", [0, 10, 41, 60])
+def test_a_disk_that_is_full_for_a_moment_leaves_no_gap_in_what_is_found_again(tmp_path: Path, room: int) -> None:
+    segment = Segment(FullDisk(tmp_path, room))
+    segment.begin("a@1", 0)
+    segment.add(b"A" * 100)
+    assert not segment.is_staged
+    assert begun(tmp_path).size_bytes == 0
+    segment.add(b"B" * 100)
+    assert bytes(begun(tmp_path).held) == b"A" * 100 + b"B" * 100
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_was_cut_short_later_is_staged_again_as_a_whole(tmp_path: Path) -> None:
+    staging = FullDisk(tmp_path, 0)
+    staging.room = None
+    segment = Segment(staging)
+    segment.begin("a@1", 7)
+    segment.add(b"A" * 100)
+    staging.room = 200
+    segment.add(b"B" * 100)
+    segment.add(b"C" * 100)
+    assert bytes(begun(tmp_path, offset=7).held) == b"A" * 100 + b"B" * 100 + b"C" * 100
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_file_that_somebody_removed_is_staged_again_as_a_whole(tmp_path: Path) -> None:
+    segment = begun(tmp_path)
+    segment.add(b"one")
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    segment.add(b"two")
+    segment.add(b"three")
+    assert bytes(begun(tmp_path).held) == b"onetwothree"
+
+
+def test_what_is_held_again_takes_no_bytes_along_that_came_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = begun(tmp_path)
+    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", 0)
+    segment.add(b"A" * 10)
+    held = segment.turn()
+    monkeypatch.setattr(segment_module, "SLOW_BYTES_PER_S", 1e12)
+    segment.add(b"later")
+    segment.turn_back(held)
+    assert begun(tmp_path, offset=10).size_bytes == 0
+    segment.add(b"B" * 10)
+    assert bytes(begun(tmp_path).held) == b"A" * 10 + b"B" * 10
 
 
 @pytest.mark.usefixtures("slow")
