@@ -27,7 +27,7 @@ from edge.domain.clock import Reading
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
 from edge.domain.moment import Moment
-from edge.domain.plan import Edition, Retag, RuleVersions, Site, Wanted
+from edge.domain.plan import AGENT_TOO_OLD, Edition, Retag, RuleVersions, Site, Wanted
 from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
@@ -218,16 +218,18 @@ class Executor:
         self._editions.publish(edition, wanted.tag)
 
     def _confirm(self, edition: Edition, admission: Admission) -> Admission:
-        """Judge once more by stored evidence where a version changed meanwhile; under the publish lock."""
+        """Judge once more by stored evidence where a version changed meanwhile; under the publish lock.
+
+        What is held has the versions that it had before, so that it is looked at first.
+        """
         self._progress.publishing(edition)
-        self._wanted(edition)
-        enforced = self.enforced
+        wanted, enforced = self._wanted(edition), self.enforced
+        if wanted.held or enforced.are_held:
+            text = "something in force is newer than this satellite can read: upgrade the satellite"
+            raise FleetError(Kind.PRECONDITION, AGENT_TOO_OLD, text)
         versions = RuleVersions(admission.policy_version, admission.trust_version, admission.block_version)
         if versions == enforced.versions:
             return admission
-        if enforced.are_held:
-            text = "a policy, trust root or block is newer than this satellite can read: upgrade the satellite"
-            raise FleetError(Kind.PRECONDITION, "AGENT_TOO_OLD", text)
         verdict = self._by_what_is_stored(edition, admission, enforced)
         if isinstance(verdict, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed while layers came")
