@@ -27,7 +27,7 @@ from edge.domain.clock import Reading
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
 from edge.domain.moment import Moment
-from edge.domain.plan import AGENT_TOO_OLD, Edition, Retag, RuleVersions, Site, Wanted
+from edge.domain.plan import AGENT_TOO_OLD, Edition, LocalTag, Retag, RuleVersions, Site, Wanted
 from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
@@ -252,7 +252,7 @@ class Executor:
         """Move a tag to what is published, or remove it.
 
         Raises:
-            FleetError: as the registry says.
+            FleetError: CONFLICT `NOT_PUBLISHED`, `RULES_CHANGED`; as the registry says.
         """
         key = (action.repository, action.tag)
         site = self._editions.site()
@@ -261,9 +261,11 @@ class Executor:
                 self._replicator.untag(*key, site.tags[key])
             self._editions.retag(key, None)
             return
-        edition = next(
-            one for one in site.published if (one.local_repository, one.digest) == (action.repository, action.digest)
-        )
+        place = (action.repository, action.digest)
+        edition = next((one for one in site.published if (one.local_repository, one.digest) == place), None)
+        if edition is None:
+            text = "what the tag is to stand for is not published any more"
+            raise FleetError(Kind.CONFLICT, "NOT_PUBLISHED", text, subject=f"{action.repository}:{action.tag}")
         admission = rejudge(self._dossier(edition), self.enforced.rules, self._moment_of(edition))
         if isinstance(admission, Refused):
             raise FleetError(Kind.CONFLICT, "RULES_CHANGED", "the rules changed since the verdict")
@@ -358,19 +360,31 @@ class Executor:
         return sorted(lacking)
 
     def _mend_tags(self) -> list[Edition]:
-        """Put tags again that went with what was foreign, the last-known-good's too: `→ editions they stand for`."""
-        site, mended = self._editions.site(), list[Edition]()
-        published = {(one.local_repository, one.digest): one for one in site.published}
-        for (repository, tag), digest in sorted(site.tags.items()):
-            edition = published.get((repository, digest))
-            if edition is None or self._drift.stand(repository, {tag: digest}):
+        """Put tags again that went with what was foreign, the last-known-good's too: `→ editions they stand for`.
+
+        Withdrawals and moves of tags go on beside this: what it found is looked up once more before it acts on it.
+        """
+        mended = list[Edition]()
+        for key, digest in sorted(self._editions.site().tags.items()):
+            if self._drift.stand(key[0], {key[1]: digest}):
+                continue
+            edition = self._stands_for(key, digest)
+            if edition is None:
                 continue
             mended.append(edition)
             try:
-                self.retag(Retag(repository, tag, digest, "TAG_MISSING"))
+                self.retag(Retag(*key, digest, "TAG_MISSING"))
             except FleetError:
-                self._editions.retag((repository, tag), None)  # the plan tries again, at its own pace
+                if self._stands_for(key, digest):
+                    self._editions.retag(key, None)  # the plan tries again, at its own pace
         return mended
+
+    def _stands_for(self, key: LocalTag, digest: Digest) -> Edition | None:
+        """Find the published edition that a tag stands for; None where it is another one's, or nobody's, by now."""
+        site = self._editions.site()
+        if site.tags.get(key) != digest:
+            return None
+        return next((one for one in site.published if (one.local_repository, one.digest) == (key[0], digest)), None)
 
 
 def _tagged(dossier: Dossier, tag: str) -> Dossier:

@@ -343,8 +343,16 @@ class Reconciler:
         return {one.edition for one in enforced.wanted} | self._editions.site().begun
 
     async def _in_thread(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        call = partial(work, *arguments, **options)
+        call = partial(_without_stop_iteration, partial(work, *arguments, **options))
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _without_stop_iteration(work: Callable[[], T]) -> T:
+    """Do it; asyncio cannot put a StopIteration into a future, and would wait for that one for ever."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError("an iterator ended where nothing waited for its end") from error
 
 
 def _key(action: Action) -> object:

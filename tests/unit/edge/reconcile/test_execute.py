@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from edge.app.reconcile import Reconciler
 from edge.domain.holding import Resource
+from edge.domain.plan import Retag
 from fleet import resources
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Kind
+from fleet.reference import Digest
 from fleet.v1 import resource_pb2 as pb
-from tests.rig.local_site import resource
+from tests.rig.local_site import resource, utc_now
 from tests.rig.memory_plane import MemoryPlane
 
 _UNREADABLE = b"\xfa\x7f\x01x"
@@ -41,3 +46,46 @@ def test_what_is_under_way_is_not_published_once_something_is_held(plane: Memory
     assert caught.value.reason == "AGENT_TOO_OLD"
     assert plane.site.manifests == {}
     assert plane.editions.site().published == frozenset()
+
+
+def test_a_tag_is_not_moved_to_what_is_not_published(plane: MemoryPlane) -> None:
+    plane.want(*plane.base, plane.push("app"))
+    digest = plane.edition("hub/app:1").digest
+    with pytest.raises(FleetError) as caught:
+        plane.executor.retag(Retag("app", "1", digest, "TAG_MOVED"))
+    assert (caught.value.kind, caught.value.reason) == (Kind.CONFLICT, "NOT_PUBLISHED")
+
+
+def test_a_tag_that_goes_while_tags_are_looked_at_is_not_put_again(
+    plane: MemoryPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.want(*plane.base, plane.push("first"), plane.push("second"))
+    staying, going = plane.publish("hub/first:1"), plane.publish("hub/second:1")
+    events: dict[tuple[str, str], Callable[[], object]] = {
+        ("first", "1"): lambda: plane.site.delete_tag("first", "1"),
+        ("second", "1"): lambda: plane.executor.withdraw(going),
+    }
+    look = plane.site.head
+
+    def head(repository: str, reference: str) -> Digest | None:
+        if happens := events.pop((repository, reference), None):
+            happens()
+        return look(repository, reference)
+
+    monkeypatch.setattr(plane.site, "head", head)
+    assert plane.executor.check() == [staying]
+    assert plane.site.by_tag["first", "1"] == staying.digest
+    assert plane.editions.site().tags == {("first", "1"): staying.digest}
+
+
+async def test_no_defect_in_a_thread_keeps_the_loop_waiting_for_ever(
+    plane: MemoryPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mend(*, idle_s: float) -> NoReturn:
+        raise StopIteration(idle_s)
+
+    monkeypatch.setattr(plane.executor, "mend", mend)
+    reconciler = Reconciler(plane.executor, plane.editions, now=utc_now)
+    async with asyncio.timeout(2):
+        with pytest.raises(RuntimeError):
+            await reconciler.prepare()
