@@ -197,7 +197,8 @@ class Executor:
         """Bring and publish what was admitted.
 
         Raises:
-            FleetError: as `Replicator.replicate`; PRECONDITION `NO_LONGER_WANTED`.
+            FleetError: as `Replicator.replicate`; PRECONDITION `NO_LONGER_WANTED`, `AGENT_TOO_OLD`; CONFLICT
+                `RULES_CHANGED`, and `TAG_CHANGED` where another tag is wanted by now, or none.
         """
         wanted = self._wanted(edition)
         dossier = self._dossier(edition)
@@ -211,13 +212,13 @@ class Executor:
             self._replicator.replicate(
                 admission,
                 upstream,
-                lambda found: self._confirm(edition, found),
+                lambda found: self._confirm(edition, found, wanted.tag),
                 urgency,
                 goes_on=lambda: edition in self._by_edition,
             )
         self._editions.publish(edition, wanted.tag)
 
-    def _confirm(self, edition: Edition, admission: Admission) -> Admission:
+    def _confirm(self, edition: Edition, admission: Admission, tag: str) -> Admission:
         """Judge once more by stored evidence where a version changed meanwhile; under the publish lock.
 
         What is held has the versions that it had before, so that it is looked at first.
@@ -227,6 +228,8 @@ class Executor:
         if wanted.held or enforced.are_held:
             text = "something in force is newer than this satellite can read: upgrade the satellite"
             raise FleetError(Kind.PRECONDITION, AGENT_TOO_OLD, text)
+        if wanted.tag != tag:
+            raise FleetError(Kind.CONFLICT, "TAG_CHANGED", "the tag changed while layers came", subject=edition.name)
         versions = RuleVersions(admission.policy_version, admission.trust_version, admission.block_version)
         if versions == enforced.versions:
             return admission

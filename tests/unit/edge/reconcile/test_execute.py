@@ -89,3 +89,18 @@ async def test_no_defect_in_a_thread_keeps_the_loop_waiting_for_ever(
     async with asyncio.timeout(2):
         with pytest.raises(RuntimeError):
             await reconciler.prepare()
+
+
+def test_a_tag_that_another_artifact_wins_while_an_image_comes_is_not_taken(plane: MemoryPlane) -> None:
+    shared = plane.push("app", message="for all")
+    plane.want(*plane.base, shared)
+    edition = plane.edition("hub/app:1")
+    own = plane.push("app", message="for one")
+    with pytest.raises(FleetError) as caught:
+        plane.publish("hub/app:1", meanwhile=lambda: plane.want(*plane.base, shared, one=(own,)))
+    assert (caught.value.kind, caught.value.reason) == (Kind.CONFLICT, "TAG_CHANGED")
+    asked = len(plane.upstream.asked)
+    plane.executor.publish(edition)
+    assert plane.site.head("app", edition.digest) == edition.digest
+    assert ("app", "1") not in plane.site.by_tag.keys() | plane.editions.site().tags.keys()
+    assert len(plane.upstream.asked) == asked
