@@ -67,7 +67,7 @@ class Drift:
             for path in disk.clear(repository, idle_s=idle_s):
                 _log.error("registry.link_damaged", path=path)
             manifests = set(disk.references(repository).values())
-            self.discard({one for one in manifests if not is_sound(disk, repository, one)})
+            self.discard({one for one in manifests if _is_damaged(disk, repository, one)})
 
     def discard(self, damaged: Collection[Digest]) -> None:
         """Take damaged bytes out of the registry."""
@@ -149,3 +149,9 @@ def is_sound(disk: SiteDisk, repository: str, digest: Digest) -> bool:
     """Read a blob or manifest and say whether its bytes are what its digest says."""
     with disk.read(repository, digest) as chunks:
         return hash_of(chunks) == digest
+
+
+def _is_damaged(disk: SiteDisk, repository: str, digest: Digest) -> bool:
+    """Say whether a copy is wrong, read twice; one that was withdrawn meanwhile reads as empty, and is none."""
+    is_wrong = not is_sound(disk, repository, digest) and not is_sound(disk, repository, digest)
+    return is_wrong and disk.copy_of(repository, digest) is not None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from edge.adapters.registry.shelf import ZotShelf
 from edge.app.reconcile import Reconciler
+from edge.domain.content import OCI_MANIFEST, RawManifest, raw_manifest
 from edge.domain.holding import Resource
 from edge.domain.plan import Retag
 from fleet import resources
@@ -104,3 +108,63 @@ def test_a_tag_that_another_artifact_wins_while_an_image_comes_is_not_taken(plan
     assert plane.site.head("app", edition.digest) == edition.digest
     assert ("app", "1") not in plane.site.by_tag.keys() | plane.editions.site().tags.keys()
     assert len(plane.upstream.asked) == asked
+
+
+class _Unsteady(ZotShelf):
+    """Lets something happen before it is read for the first time."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.events: list[Callable[[], object]] = []
+
+    @contextmanager
+    def read(self, repository: str, digest: Digest) -> Iterator[Iterator[bytes]]:
+        happens = self.events.pop()() if self.events else None
+        with super().read(repository, digest) as chunks:
+            yield chunks if happens is None else iter((b"misread",))
+
+
+@pytest.fixture
+def twice(plane: MemoryPlane, tmp_path: Path) -> tuple[_Unsteady, RawManifest]:
+    """Lay the same manifest down in two repositories on the disk of a registry of ours."""
+    manifest = raw_manifest(b'{"schemaVersion": 2}', OCI_MANIFEST)
+    plane.site.disk = disk = _Unsteady(tmp_path / "data")
+    index = json.dumps({"manifests": [{"digest": manifest.digest}]})
+    for repository in ("first", "second"):
+        plane.site.manifests[repository, manifest.digest] = manifest
+        copy = _copy(tmp_path, repository, manifest.digest)
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(manifest.raw)
+        (tmp_path / "data" / repository / "index.json").write_text(index)
+    return disk, manifest
+
+
+def _copy(directory: Path, repository: str, digest: Digest) -> Path:
+    return directory / "data" / repository / "blobs/sha256" / digest.removeprefix("sha256:")
+
+
+def test_a_copy_that_is_withdrawn_before_it_is_read_is_no_damage(
+    plane: MemoryPlane, twice: tuple[_Unsteady, RawManifest], tmp_path: Path
+) -> None:
+    disk, manifest = twice
+    disk.events = [_copy(tmp_path, "first", manifest.digest).unlink]
+    plane.executor.mend(idle_s=0.0)
+    assert _copy(tmp_path, "second", manifest.digest).read_bytes() == manifest.raw
+
+
+def test_what_is_read_wrong_once_is_read_again(
+    plane: MemoryPlane, twice: tuple[_Unsteady, RawManifest], tmp_path: Path
+) -> None:
+    disk, manifest = twice
+    disk.events = [lambda: "a bit that turned on its way"]
+    plane.executor.mend(idle_s=0.0)
+    assert _copy(tmp_path, "first", manifest.digest).read_bytes() == manifest.raw
+
+
+def test_a_copy_that_is_wrong_goes_from_every_repository(
+    plane: MemoryPlane, twice: tuple[_Unsteady, RawManifest], tmp_path: Path
+) -> None:
+    _, manifest = twice
+    _copy(tmp_path, "first", manifest.digest).write_bytes(b"damaged")
+    plane.executor.mend(idle_s=0.0)
+    assert not any(_copy(tmp_path, repository, manifest.digest).exists() for repository in ("first", "second"))
