@@ -21,13 +21,14 @@ from edge.app.progress import ProgressBoard
 from edge.app.purge import Purged
 from edge.app.replicate import Replicator
 from edge.app.scrub import Scrubber, ScrubBoard, ScrubRequest
+from edge.app.tags import lost_tags, own_tags, published_at, stands_for
 from edge.app.withdraw import Foreign
 from edge.domain.admission import Admission, Dossier, Refused, Warned
 from edge.domain.clock import Reading
 from edge.domain.content import Platform
 from edge.domain.desired import Enforced
 from edge.domain.moment import Moment
-from edge.domain.plan import AGENT_TOO_OLD, Edition, LocalTag, Retag, RuleVersions, Site, Wanted
+from edge.domain.plan import AGENT_TOO_OLD, Edition, Retag, RuleVersions, Wanted
 from edge.domain.turns import Urgency
 from fleet import resources
 from fleet.errors import FleetError, Kind
@@ -264,8 +265,7 @@ class Executor:
                 self._replicator.untag(*key, site.tags[key])
             self._editions.retag(key, None)
             return
-        place = (action.repository, action.digest)
-        edition = next((one for one in site.published if (one.local_repository, one.digest) == place), None)
+        edition = published_at(site, action.repository, action.digest)
         if edition is None:
             text = "what the tag is to stand for is not published any more"
             raise FleetError(Kind.CONFLICT, "NOT_PUBLISHED", text, subject=f"{action.repository}:{action.tag}")
@@ -282,22 +282,15 @@ class Executor:
             FleetError: as the registry says; a repetition goes on where this one stopped.
         """
         dossier = self._editions.dossier(edition)
-        tags = self._own_tags(edition, self._editions.site())
+        tags = own_tags(self._editions.site(), edition)
         if dossier is not None:
             self._replicator.withdraw(replace(dossier, tags=tags), lambda: self._held_beside(edition))
         self._editions.forget(edition, tags)
         self._progress.forget(edition)
 
-    def _own_tags(self, edition: Edition, site: Site) -> tuple[str, ...]:
-        """List the tags that stand for this edition and for no other with the same digest."""
-        place = (edition.local_repository, edition.digest)
-        if any((one.local_repository, one.digest) == place for one in site.begun - {edition}):
-            return ()
-        return tuple(sorted(tag for (repository, tag), to in site.tags.items() if (repository, to) == place))
-
     def _held_beside(self, edition: Edition) -> Footprint:
         repository, site = edition.local_repository, self._editions.site()
-        own = self._own_tags(edition, site)
+        own = own_tags(site, edition)
         tags = {tag: to for (where, tag), to in site.tags.items() if where == repository and tag not in own}
         others = (
             self._replicator.footprint(dossier)
@@ -363,31 +356,16 @@ class Executor:
         return sorted(lacking)
 
     def _mend_tags(self) -> list[Edition]:
-        """Put tags again that went with what was foreign, the last-known-good's too: `→ editions they stand for`.
-
-        Withdrawals and moves of tags go on beside this: what it found is looked up once more before it acts on it.
-        """
+        """Put lost tags again: `→ editions they stand for`."""
         mended = list[Edition]()
-        for key, digest in sorted(self._editions.site().tags.items()):
-            if self._drift.stand(key[0], {key[1]: digest}):
-                continue
-            edition = self._stands_for(key, digest)
-            if edition is None:
-                continue
+        for key, edition in lost_tags(self._editions, self._drift.stand):
             mended.append(edition)
             try:
-                self.retag(Retag(*key, digest, "TAG_MISSING"))
+                self.retag(Retag(*key, edition.digest, "TAG_MISSING"))
             except FleetError:
-                if self._stands_for(key, digest):
+                if stands_for(self._editions.site(), key, edition.digest):
                     self._editions.retag(key, None)  # the plan tries again, at its own pace
         return mended
-
-    def _stands_for(self, key: LocalTag, digest: Digest) -> Edition | None:
-        """Find the published edition that a tag stands for; None where it is another one's, or nobody's, by now."""
-        site = self._editions.site()
-        if site.tags.get(key) != digest:
-            return None
-        return next((one for one in site.published if (one.local_repository, one.digest) == (key[0], digest)), None)
 
 
 def _tagged(dossier: Dossier, tag: str) -> Dossier:
