@@ -140,10 +140,7 @@ class Executor:
         passed: dict[Edition, tuple[Warned, ...]] = {}
         refused: dict[Edition, Refused] = {}
         for edition in editions:
-            try:
-                dossier = self._editions.dossier(edition)
-            except FleetError:
-                continue  # damaged: judged afresh
+            dossier = self._stored(edition)
             verdict = self._by_what_is_stored(edition, dossier, enforced) if dossier else None
             if isinstance(verdict, Refused) and verdict.reason in _FINAL:
                 refused[edition] = verdict
@@ -152,6 +149,23 @@ class Executor:
         self._editions.settle(passed, refused, enforced.versions)
         self._judged |= dict.fromkeys((*passed, *refused), enforced.versions)
         return {**dict.fromkeys(passed), **refused}
+
+    def readmit(self, editions: Iterable[Edition]) -> None:
+        """Admit by stored evidence alone what a rule refused that is no longer in force, and what is still there."""
+        enforced, site = self.enforced, self._editions.site()
+        for edition in editions:
+            is_refused = edition in site.begun and edition not in site.admitted
+            dossier = self._stored(edition) if is_refused else None
+            verdict = self._by_what_is_stored(edition, dossier, enforced) if dossier else None
+            if isinstance(verdict, Admission):
+                self._admit(edition, verdict, enforced)
+
+    def _stored(self, edition: Edition) -> Dossier | None:
+        """Read a dossier; None for one that is damaged, too, which is to be judged afresh."""
+        try:
+            return self._editions.dossier(edition)
+        except FleetError:
+            return None
 
     def _judge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         wanted = WantedArtifact(
@@ -166,7 +180,7 @@ class Executor:
 
     def _rejudge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         """Judge by stored evidence; what new rules find wanting there may have come to the source since."""
-        dossier = self._editions.dossier(edition)
+        dossier = self._stored(edition)
         if dossier is None:
             return self._judge(edition, enforced)
         verdict = self._by_what_is_stored(edition, dossier, enforced)
@@ -281,6 +295,8 @@ class Executor:
         Raises:
             FleetError: as the registry says; a repetition goes on where this one stopped.
         """
+        if edition in self._editions.site().published:
+            self._editions.miss(edition)  # should it be wanted again before the end of this, it is to be made whole
         dossier = self._editions.dossier(edition)
         tags = own_tags(self._editions.site(), edition)
         if dossier is not None:

@@ -151,10 +151,13 @@ class Reconciler:
     async def prepare(self) -> None:
         """Finish what a crash left behind and remove what is foreign: before the registry opens to workloads.
 
+        What is wanted and was refused by a rule that is no longer in force stays, the source away or not.
+
         Raises:
             FleetError: as the registry says.
         """
         await self._upkeep.prepare()
+        await self._in_thread(self._executor.readmit, [one.edition for one in self._enforced.wanted])
         site = self._editions.site()
         for edition in sorted(site.begun - site.admitted.keys()):
             await self._in_thread(self._executor.withdraw, edition)
@@ -191,7 +194,7 @@ class Reconciler:
         times = [action.until for action in actions if isinstance(action, Wait) and action.until]
         if expiry := enforced.rules.next_expiry(at):
             times.append(expiry)
-        at_once = self._rejudge_at_once(tasks, actions)
+        at_once = self._rejudge_at_once(tasks, actions, site)
         for action in actions:
             if isinstance(action, Keep | Wait) or action in at_once:
                 continue
@@ -213,11 +216,14 @@ class Reconciler:
             self._executor.enforce(enforced)
             self._undecided.clear()
 
-    def _rejudge_at_once(self, tasks: asyncio.TaskGroup, actions: Iterable[Action]) -> set[Action]:
-        """Judge all by stored evidence that the rules have changed for: `→ what is not to be done one by one`."""
+    def _rejudge_at_once(self, tasks: asyncio.TaskGroup, actions: Iterable[Action], site: Site) -> set[Action]:
+        """Judge all by stored evidence that the rules have changed for: `→ what is not to be done one by one`.
+
+        What was refused before is admitted anew, with its time and evidence: one by one.
+        """
         again = [
-            one for one in actions if isinstance(one, Judge) and one.again and one.edition not in self._undecided
-            and one.edition not in self._running
+            one for one in actions if isinstance(one, Judge) and one.again and one.edition in site.admitted
+            and one.edition not in self._undecided and one.edition not in self._running
         ]  # fmt: skip
         if again and REJUDGE not in self._running:
             self._launch(tasks, REJUDGE, REJUDGE, self._rejudge([one.edition for one in again]))

@@ -226,9 +226,9 @@ def _towards(inputs: _Plan, one: Wanted) -> Action:
         return Wait(edition, AGENT_TOO_OLD)
     if setback := inputs.standing(edition):
         return Wait(edition, setback.reason, setback.until)
-    if admitted is None:
+    if admitted is None and edition not in inputs.site.begun:
         return Judge(edition, one.tag, again=False, reason="NEW")
-    if admitted != inputs.rules:
+    if admitted != inputs.rules:  # one that is begun was admitted before: there is evidence of it at the site
         return Judge(edition, one.tag, again=True, reason="RULES_CHANGED")
     return Publish(edition, one.tag, "ADMITTED")
 

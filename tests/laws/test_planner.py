@@ -249,6 +249,18 @@ def test_an_old_image_that_new_rules_refuse_goes_even_before_its_successor_comes
     assert world.tags == {}
 
 
+def test_what_is_there_and_no_longer_refused_is_judged_by_what_is_stored() -> None:
+    one = edition_of("hub/a:1", DIGESTS[0], ())
+    world = World(refuses={RULES[1]: {one}})
+    world.settle((Wanted(one, "1"),))
+    world.rules = RULES[1]
+    world.do(world.plan((Wanted(one, "1"),))[0])
+    assert world.plan((Wanted(one, "1"),))[0] == Withdraw(one, "REFUSED")
+    world.rules = RULES[0]
+    assert world.plan((Wanted(one, "1"),)) == (Judge(one, "1", again=True, reason="RULES_CHANGED"),)
+    assert world.settle((Wanted(one, "1"),)) == (Keep(one, "PUBLISHED"),)
+
+
 def test_a_refused_image_is_not_judged_again_before_its_time_unless_the_rules_change() -> None:
     one = edition_of("hub/a:1", DIGESTS[0], ())
     world = World(refuses={RULES[0]: {one}})

@@ -15,12 +15,12 @@ from edge.adapters.registry.shelf import ZotShelf
 from edge.app.reconcile import Reconciler
 from edge.domain.content import OCI_MANIFEST, RawManifest, raw_manifest
 from edge.domain.holding import Resource
-from edge.domain.plan import Retag
+from edge.domain.plan import Edition, Retag
 from fleet import resources
 from fleet.errors import FleetError, Kind
 from fleet.reference import Digest
 from fleet.v1 import resource_pb2 as pb
-from tests.rig.local_site import resource, utc_now
+from tests.rig.local_site import artifact, block, resource, utc_now
 from tests.rig.memory_plane import MemoryPlane
 
 _UNREADABLE = b"\xfa\x7f\x01x"
@@ -168,3 +168,60 @@ def test_a_copy_that_is_wrong_goes_from_every_repository(
     _copy(tmp_path, "first", manifest.digest).write_bytes(b"damaged")
     plane.executor.mend(idle_s=0.0)
     assert not any(_copy(tmp_path, repository, manifest.digest).exists() for repository in ("first", "second"))
+
+
+@pytest.fixture
+def away(plane: MemoryPlane) -> Edition:
+    """Publish an image, refuse it by a rule that is taken back, and lose the source."""
+    plane.want(*plane.base, plane.push("app"))
+    edition = plane.publish("hub/app:1")
+    plane.editions.refuse(edition)
+    plane.upstream.repositories.clear()
+    plane.upstream.asked.clear()
+    return edition
+
+
+async def test_what_a_rule_refused_that_was_taken_back_stays_without_the_source(
+    plane: MemoryPlane, away: Edition
+) -> None:
+    changed = asyncio.Event()
+    reconciler = Reconciler(plane.executor, plane.editions, now=utc_now, changed=changed.set)
+    loop = asyncio.create_task(reconciler.run())
+    async with asyncio.timeout(5):
+        while away not in plane.editions.site().admitted:
+            changed.clear()
+            await changed.wait()
+    loop.cancel()
+    await asyncio.wait((loop,))
+    assert plane.site.by_tag["app", "1"] == away.digest
+    assert plane.upstream.asked == []
+
+
+async def test_a_restart_keeps_what_a_rule_refused_that_was_taken_back(plane: MemoryPlane, away: Edition) -> None:
+    await Reconciler(plane.executor, plane.editions, now=utc_now).prepare()
+    assert away in plane.editions.site().admitted
+    assert plane.site.by_tag["app", "1"] == away.digest
+    assert plane.upstream.asked == []
+
+
+async def test_a_restart_withdraws_what_the_rules_refuse(plane: MemoryPlane, away: Edition) -> None:
+    plane.want(*plane.base, artifact("hub", "app", away.digest, "1"), block("bad", away.digest))
+    await Reconciler(plane.executor, plane.editions, now=utc_now).prepare()
+    assert plane.site.manifests == {}
+    assert plane.editions.site().begun == frozenset()
+
+
+def test_an_image_of_which_a_withdrawal_left_a_part_does_not_count_as_published(
+    plane: MemoryPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(repository: str, digest: Digest) -> NoReturn:
+        raise FleetError(Kind.UNAVAILABLE, "REGISTRY_UNREACHABLE", "away", subject=digest)
+
+    plane.want(*plane.base, plane.push("app"))
+    edition = plane.publish("hub/app:1")
+    monkeypatch.setattr(plane.site, "delete_manifest", away)
+    with pytest.raises(FleetError):
+        plane.executor.withdraw(edition)
+    site = plane.editions.site()
+    assert edition in site.begun
+    assert edition not in site.published
