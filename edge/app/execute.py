@@ -295,8 +295,7 @@ class Executor:
         Raises:
             FleetError: as the registry says; a repetition goes on where this one stopped.
         """
-        if edition in self._editions.site().published:
-            self._editions.miss(edition)  # should it be wanted again before the end of this, it is to be made whole
+        self._editions.withdraw(edition)  # should it be wanted again before the end of this, it is to be made whole
         dossier = self._editions.dossier(edition)
         tags = own_tags(self._editions.site(), edition)
         if dossier is not None:

@@ -41,7 +41,10 @@ class EditionStore(Protocol):
         """Record that it is whole in the registry, and which tag stands for it now."""
 
     def miss(self, edition: Edition) -> None:
-        """Record that something of it is missing in the registry."""
+        """Record that something of it is missing in the registry; what was whole is mended."""
+
+    def withdraw(self, edition: Edition) -> None:
+        """Record that it is being removed from the registry: nothing of it counts from now on."""
 
     def forget(self, edition: Edition, tags: Sequence[str]) -> None:
         """Record that it is gone from the registry, and its tags with it."""

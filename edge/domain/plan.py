@@ -92,6 +92,8 @@ class Site:
     """Since when each admitted edition has been so without a break."""
     warned: Mapping[Edition, tuple[Warned, ...]] = field(default_factory=dict)
     """What policies found wrong with admitted editions, and only report."""
+    mending: frozenset[Edition] = frozenset()
+    """Editions that were whole and of which something is missing: a part of `begun`, too, and not of `published`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _outgoing(inputs: _Plan, edition: Edition) -> Action:
     successor = inputs.successors.get((edition.name, edition.local_repository))
     if successor is None:
         return Withdraw(edition, "UNWANTED")
-    if edition not in inputs.site.published:
+    if edition not in inputs.site.published | inputs.site.mending:
         return Withdraw(edition, "ABANDONED")
     if successor.edition in inputs.site.published and _has_its_tag(inputs.site, successor):
         return Withdraw(edition, "REPLACED")

@@ -69,6 +69,7 @@ class World:
     admitted: dict[Edition, RuleVersions] = field(default_factory=dict)
     begun: set[Edition] = field(default_factory=set)
     published: set[Edition] = field(default_factory=set)
+    mending: set[Edition] = field(default_factory=set)
     tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
     setbacks: dict[Edition, Setback] = field(default_factory=dict)
 
@@ -79,6 +80,7 @@ class World:
             frozenset(self.published),
             dict(self.tags),
             dict(self.setbacks),
+            mending=frozenset(self.mending),
         )
         return plan(wanted, site, self.rules, are_held=self.held, at=self.at)
 
@@ -93,6 +95,7 @@ class World:
                     self._set_back(edition, None)
                     return
                 self.published.add(edition)
+                self.mending.discard(edition)
                 if tag:
                     self.tags[edition.local_repository, tag] = edition.digest
             case Retag(repository=repository, tag=tag, digest=None):
@@ -120,10 +123,16 @@ class World:
     def _withdraw(self, edition: Edition) -> None:
         self.begun.discard(edition)
         self.published.discard(edition)
+        self.mending.discard(edition)
         self.admitted.pop(edition, None)
         key = (edition.local_repository, edition.digest)
         if key not in {(one.local_repository, one.digest) for one in self.begun}:
             self.tags = {tag: digest for tag, digest in self.tags.items() if (tag[0], digest) != key}
+
+    def miss(self, editions: set[Edition]) -> None:
+        """Let something of what is published go missing."""
+        self.mending |= self.published & editions
+        self.published -= editions
 
     def settle(
         self, wanted: tuple[Wanted, ...], choose: Callable[[st.SearchStrategy[Action]], Action] | None = None
@@ -152,7 +161,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, tuple[Wanted, ...]]:
             actions = world.plan(wanted)
             if actions:
                 world.do(draw(st.sampled_from(actions)))
-        world.published -= draw(st.sets(editions, max_size=1))
+        world.miss(draw(st.sets(editions, max_size=1)))
         world.at += timedelta(minutes=draw(st.sampled_from([0, 10])))
     world.breaks, world.held, world.rules = set(), False, draw(st.sampled_from(RULES))
     world.at += timedelta(hours=1)
@@ -237,6 +246,19 @@ def test_the_old_image_keeps_its_tag_until_the_new_one_is_whole() -> None:
     world.settle((Wanted(new, "1"),))
     assert world.published == {new}
     assert world.tags == {("a", "1"): new.digest}
+
+
+def test_the_old_image_stays_for_its_successor_while_something_of_it_is_missing() -> None:
+    old, new = (edition_of("hub/a:1", digest, ()) for digest in DIGESTS[:2])
+    world = World(breaks={new})
+    world.settle((Wanted(old, "1"),))
+    world.miss({old})
+    world.settle((Wanted(new, "1"),))
+    assert old in world.begun
+    assert world.tags == {("a", "1"): old.digest}
+    world.breaks, world.at = set(), world.at + timedelta(hours=1)
+    world.settle((Wanted(new, "1"),))
+    assert world.begun == {new}
 
 
 def test_an_old_image_that_new_rules_refuse_goes_even_before_its_successor_comes() -> None:

@@ -27,6 +27,8 @@ _UPGRADES = (
     "ALTER TABLE edition ADD COLUMN admitted_at TEXT; ALTER TABLE edition ADD COLUMN warnings TEXT;",
     # 4: who signed what was last good.
     "ALTER TABLE last_good ADD COLUMN signatures TEXT NOT NULL DEFAULT '[]';",
+    # 5: which editions were whole and lack something.
+    "ALTER TABLE edition ADD COLUMN mending INTEGER NOT NULL DEFAULT 0;",
 )
 """What leads from each version of the schema to the next, beginning with the first."""
 SCHEMA_VERSION = 1 + len(_UPGRADES)

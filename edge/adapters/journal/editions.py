@@ -73,17 +73,18 @@ class Editions:
         return read[1]
 
     def _read_site(self) -> Site:
-        query = f"SELECT {_COLUMNS}, policy, trust, block, begun, published FROM edition"  # noqa: S608 - constants
+        query = f"SELECT {_COLUMNS}, policy, trust, block, begun, published, mending FROM edition"  # noqa: S608 - constants
         found = [(_edition(row), *row[6:]) for row in self._database.rows(query)]
         times = f"SELECT {_COLUMNS}, admitted_at FROM edition WHERE admitted_at NOTNULL AND policy NOTNULL"  # noqa: S608 - constants
         warned = f"SELECT {_COLUMNS}, warnings FROM edition WHERE warnings NOTNULL AND policy NOTNULL"  # noqa: S608 - constants
         tags = self._database.rows("SELECT repository, tag, digest FROM tag")
         return Site(
             admitted={
-                edition: RuleVersions(*versions) for edition, *versions, _, _ in found if versions[0] is not None
+                edition: RuleVersions(*versions) for edition, *versions, _, _, _ in found if versions[0] is not None
             },
-            begun=frozenset(edition for edition, *_, begun, _ in found if begun),
-            published=frozenset(edition for edition, *_, published in found if published),
+            begun=frozenset(edition for edition, *_, begun, _, _ in found if begun),
+            published=frozenset(edition for edition, *_, published, _ in found if published),
+            mending=frozenset(edition for edition, *_, mending in found if mending),
             tags={(repository, tag): Digest(digest) for repository, tag, digest in tags},
             admitted_at={_edition(row): datetime.fromisoformat(row[6]) for row in self._database.rows(times)},
             warned={_edition(row): _read_warnings(row[6]) for row in self._database.rows(warned)},
@@ -142,14 +143,20 @@ class Editions:
     def publish(self, edition: Edition, tag: str) -> None:
         """Record that it is whole in the registry, and which tag stands for it now."""
         with self._writing() as connection:
-            connection.execute(f"UPDATE edition SET begun = 1, published = 1 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+            whole = f"UPDATE edition SET begun = 1, published = 1, mending = 0 WHERE {_IS}"  # noqa: S608 - constants
+            connection.execute(whole, _key(edition))
             if tag:
                 row = (edition.local_repository, tag, edition.digest)
                 connection.execute("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", row)
 
     def miss(self, edition: Edition) -> None:
-        """Record that something of it is missing in the registry."""
-        self._write(f"UPDATE edition SET published = 0 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+        """Record that something of it is missing in the registry; what was whole is mended."""
+        lacking = f"UPDATE edition SET mending = mending OR published, published = 0 WHERE {_IS}"  # noqa: S608 - constants
+        self._write(lacking, _key(edition))
+
+    def withdraw(self, edition: Edition) -> None:
+        """Record that it is being removed from the registry: nothing of it counts from now on."""
+        self._write(f"UPDATE edition SET published = 0, mending = 0 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
 
     def forget(self, edition: Edition, tags: Sequence[str]) -> None:
         """Record that it is gone from the registry, and its tags with it."""

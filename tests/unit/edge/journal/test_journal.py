@@ -130,6 +130,26 @@ def test_an_edition_goes_through_its_life(path: Path) -> None:
     journal.close()
 
 
+def test_what_was_whole_is_told_from_what_never_was_and_from_what_goes(path: Path) -> None:
+    editions = Journal.open(path).editions
+    editions.admit(EDITION, dossier(), RULES, at=NOW)
+    editions.begin(EDITION)
+    editions.miss(EDITION)
+    assert not editions.site().mending
+    editions.publish(EDITION, "1")
+    for _ in range(2):
+        editions.miss(EDITION)
+        assert not editions.site().published
+        assert editions.site().mending == {EDITION}
+    editions.publish(EDITION, "1")
+    assert editions.site().published == {EDITION}
+    assert not editions.site().mending
+    editions.miss(EDITION)
+    editions.withdraw(EDITION)
+    assert not editions.site().published | editions.site().mending
+    assert editions.site().begun == {EDITION}
+
+
 def test_a_refused_edition_that_never_began_leaves_nothing(path: Path) -> None:
     journal = Journal.open(path)
     journal.editions.admit(EDITION, dossier(), RULES, at=NOW)
@@ -191,6 +211,7 @@ def test_a_journal_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_h
     connection = sqlite3.connect(path)
     connection.executescript(
         "DROP TABLE traffic; ALTER TABLE edition DROP COLUMN admitted_at; ALTER TABLE edition DROP COLUMN warnings;"
+        "ALTER TABLE edition DROP COLUMN mending;"
         "ALTER TABLE last_good DROP COLUMN signatures;"
         "PRAGMA user_version=1;"
     )
