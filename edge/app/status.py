@@ -17,7 +17,7 @@ from edge.app.reconcile import Standing
 from edge.app.scrub import ScrubState
 from edge.domain.clock import Reading
 from edge.domain.link import LinkStanding
-from edge.domain.plan import Site
+from edge.domain.plan import Site, is_settled
 from edge.domain.progress import time_left
 from edge.domain.report import Report, Row, State, is_final, rows, summarize
 from fleet.errors import FleetError
@@ -73,7 +73,7 @@ class Desk:
         artifacts, problems = rows(standing.enforced, standing.site, standing.since, self._progress.snapshot())
         counts, exceptions, omitted = summarize(artifacts, problems)
         held, enforced = standing.enforced.digest, self._state.enforced()
-        if is_final(counts) and enforced != held:
+        if enforced != held and is_final(counts) and _is_settled(standing):
             with suppress(FleetError):  # what cannot be journaled is not claimed; the next report tries again
                 self._state.remember_enforced(held)
                 enforced = held
@@ -132,6 +132,11 @@ class Desk:
             "artifacts": [_row(row) for row in artifacts],
             "problems": [_row(row) for row in (*problems, *self._notes)],
         }
+
+
+def _is_settled(standing: Standing) -> bool:
+    enforced = standing.enforced
+    return is_settled(enforced.wanted, standing.site, enforced.versions, are_held=enforced.are_held)
 
 
 def scrub_document(state: ScrubState, site: Site) -> dict[str, Any]:

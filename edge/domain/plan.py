@@ -157,6 +157,32 @@ _Names = tuple[str, str]
 """An artifact's name and its repository at the site: what the editions of one artifact have in common."""
 
 
+def is_refused(site: Site, edition: Edition, rules: RuleVersions) -> bool:
+    """Say whether the rules in force refused it: it is to go, if it is there."""
+    setback = site.setbacks.get(edition)
+    return setback is not None and setback.rules == rules
+
+
+def is_current(site: Site, edition: Edition, rules: RuleVersions, *, are_held: bool) -> bool:
+    """Say whether it is admitted by the rules in force, or may stay since these cannot be understood."""
+    return are_held or site.admitted.get(edition) == rules
+
+
+def is_settled(wanted: Iterable[Wanted], site: Site, rules: RuleVersions, *, are_held: bool) -> bool:
+    """Say whether nothing is in the registry that is to go, or on which the rules in force have yet to be asked.
+
+    The last-known-good of what is not complete yet may be there.
+    """
+    ordered = in_turns(wanted)
+    successors, asked = _successors(ordered), {one.edition for one in ordered}
+    return not any(
+        is_refused(site, edition, rules)
+        or not is_current(site, edition, rules, are_held=are_held)
+        or (edition not in asked and _why_it_goes(edition, site, successors))
+        for edition in site.begun
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """The inputs of one planning, with the questions that several steps ask."""
@@ -169,15 +195,14 @@ class _Plan:
     at: datetime
 
     def is_refused(self, edition: Edition) -> bool:
-        setback = self.site.setbacks.get(edition)
-        return setback is not None and setback.rules == self.rules
+        return is_refused(self.site, edition, self.rules)
 
     def standing(self, edition: Edition) -> Setback | None:
         setback = self.site.setbacks.get(edition)
         return setback if setback is not None and setback.stands(self.rules, self.at) else None
 
     def is_current(self, edition: Edition) -> bool:
-        return self.are_held or self.site.admitted.get(edition) == self.rules
+        return is_current(self.site, edition, self.rules, are_held=self.are_held)
 
 
 def plan(
@@ -237,18 +262,25 @@ def _towards(inputs: _Plan, one: Wanted) -> Action:
 
 def _outgoing(inputs: _Plan, edition: Edition) -> Action:
     """Decide on an edition that is there and no longer wanted as it is."""
-    successor = inputs.successors.get((edition.name, edition.local_repository))
-    if successor is None:
-        return Withdraw(edition, "UNWANTED")
-    if edition not in inputs.site.published | inputs.site.mending:
-        return Withdraw(edition, "ABANDONED")
-    if successor.edition in inputs.site.published and _has_its_tag(inputs.site, successor):
-        return Withdraw(edition, "REPLACED")
+    if reason := _why_it_goes(edition, inputs.site, inputs.successors):
+        return Withdraw(edition, reason)
     if inputs.is_current(edition):
         return Keep(edition, "LAST_KNOWN_GOOD")
     if setback := inputs.standing(edition):
         return Wait(edition, setback.reason, setback.until)
     return Judge(edition, "", again=True, reason="RULES_CHANGED")
+
+
+def _why_it_goes(edition: Edition, site: Site, successors: Mapping[_Names, Wanted]) -> str:
+    """Say why what is no longer wanted as it is goes now; empty where it stays for its successor's sake."""
+    successor = successors.get((edition.name, edition.local_repository))
+    if successor is None:
+        return "UNWANTED"
+    if edition not in site.published | site.mending:
+        return "ABANDONED"
+    if successor.edition in site.published and _has_its_tag(site, successor):
+        return "REPLACED"
+    return ""
 
 
 def _successors(wanted: Iterable[Wanted]) -> dict[_Names, Wanted]:

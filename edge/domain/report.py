@@ -10,7 +10,7 @@ from enum import IntEnum, unique
 from edge.domain.admission import Finding, Warned
 from edge.domain.desired import Enforced
 from edge.domain.link import WAITS
-from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted
+from edge.domain.plan import AGENT_TOO_OLD, Edition, Setback, Site, Wanted, is_current, is_refused
 from edge.domain.progress import Phase, Progress
 from fleet import resources
 from fleet.position import Position
@@ -91,19 +91,24 @@ def rows(
     enforced: Enforced, site: Site, since: Mapping[Edition, datetime], progress: Mapping[Edition, Progress]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Say of each artifact where it stands, and of other resources what is wrong with them."""
-    serving = {edition.name: edition for edition in site.published}
+    serving, rules = {edition.name: edition for edition in site.published}, enforced.versions
 
     def stand(one: Wanted) -> Row:
         edition = one.edition
-        if edition in site.published:
+        is_there, refused = edition in site.published, is_refused(site, edition, rules)
+        if is_there and not refused and is_current(site, edition, rules, are_held=enforced.are_held):
             warned = site.warned.get(edition)
             return _warned(one, warned) if warned else _published(one, enforced)
-        row = _on_its_way(one, progress.get(edition, _UNTOUCHED), serving.get(edition.name))
-        if one.held:
+        if is_there:
+            row = replace(_bare(one, State.WAITING), reason=Phase.JUDGING, serving_digest=edition.digest)
+        else:
+            row = _on_its_way(one, progress.get(edition, _UNTOUCHED), serving.get(edition.name))
+        if one.held and not is_there:
             text = "something in force is newer than this satellite: upgrade it"
             return replace(row, reason=AGENT_TOO_OLD, text=text)
         setback = site.setbacks.get(edition)
-        return _set_back(row, setback, since.get(edition)) if setback else row
+        is_known = setback is not None and (setback.rules is None or refused)
+        return _set_back(row, setback, since.get(edition)) if setback and is_known else row
 
     problems = tuple(
         Row(one.kind, one.name, State.NONE, reason=one.reason, text=_clean(one.text), scope=one.scope)
@@ -174,7 +179,7 @@ def _urgency(row: Row) -> tuple[int, int, str]:
 
 
 def is_final(counts: Mapping[State, int]) -> bool:
-    """Say whether everything is published, or refused for good."""
+    """Say whether everything is published, or refused for good; what is to go may still be there (`is_settled`)."""
     return not counts.get(State.WAITING) and not counts.get(State.FAILED)
 
 

@@ -22,6 +22,7 @@ from edge.domain.plan import (
     Wait,
     Wanted,
     Withdraw,
+    is_settled,
     plan,
 )
 from fleet.reference import Digest
@@ -74,7 +75,13 @@ class World:
     setbacks: dict[Edition, Setback] = field(default_factory=dict)
 
     def plan(self, wanted: tuple[Wanted, ...]) -> tuple[Action, ...]:
-        site = Site(
+        return plan(wanted, self.site(), self.rules, are_held=self.held, at=self.at)
+
+    def is_settled(self, wanted: tuple[Wanted, ...]) -> bool:
+        return is_settled(wanted, self.site(), self.rules, are_held=self.held)
+
+    def site(self) -> Site:
+        return Site(
             dict(self.admitted),
             frozenset(self.begun),
             frozenset(self.published),
@@ -82,7 +89,6 @@ class World:
             dict(self.setbacks),
             mending=frozenset(self.mending),
         )
-        return plan(wanted, site, self.rules, are_held=self.held, at=self.at)
 
     def do(self, action: Action) -> None:
         match action:
@@ -196,6 +202,18 @@ def test_planning_after_executing_leaves_nothing_to_do(made: tuple[World, tuple[
     world, wanted = made
     assert all(isinstance(action, Keep | Wait) for action in world.settle(wanted))
     assert all(isinstance(action, Keep | Wait) for action in world.plan(wanted))
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds())
+def test_a_site_is_not_settled_while_something_is_there_that_is_to_go_or_to_be_judged(
+    made: tuple[World, tuple[Wanted, ...]],
+) -> None:
+    world, wanted = made
+    open_ones = {one.edition for one in world.plan(wanted) if isinstance(one, Judge | Withdraw)}
+    assert not (open_ones & world.begun and world.is_settled(wanted))
+    world.settle(wanted)
+    assert world.is_settled(wanted) or any(one.held and one.edition in world.begun for one in wanted)
 
 
 @settings(max_examples=100, deadline=None)

@@ -30,6 +30,7 @@ def test_each_artifact_is_counted_once_and_the_most_urgent_is_told_first() -> No
     good, refused, failed, waiting = (edition(name) for name in ("a", "b", "c", "d"))
     old = edition("b", DIGESTS[1])
     site = Site(
+        admitted=dict.fromkeys((good, old), RuleVersions()),
         published=frozenset({good, old}),
         setbacks={
             refused: Setback("UNSIGNED", "no\x1b[31m signature", NOW, RuleVersions()),
@@ -106,8 +107,36 @@ def test_what_is_left_out_is_said() -> None:
 def test_a_loser_of_a_tag_is_published_and_reported() -> None:
     loser = edition("a")
     enforced = Enforced(wanted=(Wanted(loser),), shadowed={"a": "group/shops"})
-    (row,), _ = rows(enforced, Site(published=frozenset({loser})), {}, {})
+    (row,), _ = rows(enforced, Site({loser: RuleVersions()}, published=frozenset({loser})), {}, {})
     assert (row.state, row.reason) == (State.PUBLISHED, "TAG_SHADOWED")
+
+
+@pytest.mark.parametrize("are_held", [False, True])
+def test_what_is_served_is_published_by_the_rules_in_force_alone(are_held: bool) -> None:
+    before, now = RuleVersions(block=b"before"), RuleVersions(block=b"now")
+    good, unjudged, refused, freed = served = tuple(map(edition, "abcd"))
+    site = Site(
+        admitted={good: now, unjudged: before},
+        begun=frozenset(served),
+        published=frozenset(served),
+        setbacks={
+            refused: Setback("BLOCKED", "a block names it", NOW, now),
+            freed: Setback("BLOCKED", "", NOW, before),
+        },
+    )
+    enforced = Enforced(wanted=tuple(Wanted(one, "1") for one in served), versions=now, are_held=are_held)
+    artifacts, _ = rows(enforced, site, {}, {})
+    pending = (State.PUBLISHED, "") if are_held else (State.WAITING, "JUDGING")
+    told = [(State.PUBLISHED, ""), pending, (State.REFUSED, "BLOCKED"), pending]
+    assert [(row.state, row.reason) for row in artifacts] == told
+    assert artifacts[2].serving_digest == refused.digest
+
+
+def test_a_refusal_by_rules_that_changed_since_is_none() -> None:
+    one = edition("a")
+    site = Site(setbacks={one: Setback("UNSIGNED", "no signature", NOW, RuleVersions(b"before"))})
+    (row,), _ = rows(Enforced(wanted=(Wanted(one),)), site, {}, {})
+    assert (row.state, row.reason) == (State.WAITING, "QUEUED")
 
 
 def test_an_inventory_is_cut_into_messages_of_bounded_size() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import urllib3
 
+from edge.app.execute import Executor
+from edge.app.progress import ProgressBoard
+from edge.app.status import Desk
 from edge.domain.content import Image, read_manifest
+from edge.domain.plan import Edition
+from edge.domain.report import State
 from fleet import resources
+from fleet.errors import FleetError, Kind
 from tests.rig.cosign import KeyPair
 from tests.rig.local_site import artifact, block, local_site, policy, resource, source
 from tests.rig.registries import Central
@@ -152,3 +159,34 @@ async def test_foreign_content_on_the_disk_is_gone_before_the_registry_opens(
         assert again.pull("theirs", foreign.digest)[0] == 404
         assert again.pull("mine", "1") == (200, image.raw)
         assert again.standing.foreign_withdrawn >= 1
+
+
+async def test_a_block_counts_as_enforced_once_what_it_names_is_gone(
+    central: Central, key: KeyPair, push: Push, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(executor: Executor, edition: Edition) -> NoReturn:
+        raise FleetError(Kind.UNAVAILABLE, "REGISTRY_UNREACHABLE", "away", subject=edition.name)
+
+    image = push("stuck", "1")
+    async with local_site(directory, plain_hosts=[central.host]) as site:
+        desk = Desk(
+            site.reconciler.standing,
+            site.journal.state,
+            site.registry,
+            ProgressBoard(),
+            allowed=lambda: pytest.fail("of no interest to a report"),
+        )
+        wanted = (source("hub", central.host), policy("base", key), artifact("hub", "stuck", image.digest, "1"))
+        site.want(*wanted)
+        await site.published("hub/stuck:1")
+        assert (report := desk.report()).enforced_digest == report.held_digest
+        with monkeypatch.context() as patch:
+            patch.setattr(Executor, "withdraw", away)
+            site.want(*wanted, block("bad", image.digest))
+            await site.until(lambda: site.reasons() == {"hub/stuck:1": "BLOCKED"}, "refused")
+            stuck = desk.report()
+        assert site.pull("stuck", "1")[0] == 200
+        assert stuck.enforced_digest != stuck.held_digest
+        assert [(row.state, row.serving_digest) for row in stuck.exceptions] == [(State.REFUSED, image.digest)]
+        await site.published()
+        assert (report := desk.report()).enforced_digest == report.held_digest
