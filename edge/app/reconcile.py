@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +20,7 @@ from edge.app.execute import Executor
 from edge.app.journal import EditionStore
 from edge.app.scrub import ScrubBoard, ScrubRequest
 from edge.app.upkeep import PURGE, SCAN, Upkeep
+from edge.app.watch import Watch
 from edge.domain import retry
 from edge.domain.admission import Refused
 from edge.domain.desired import Enforced
@@ -72,7 +73,7 @@ class Reconciler:
     ) -> None:
         self._executor = executor
         self._editions = editions
-        self._now = now
+        self._now = Watch(now, set_back=self._set_back)
         self._changed = changed
         self._enforced = executor.enforced
         self._setbacks: dict[Edition, Setback] = {}
@@ -84,7 +85,7 @@ class Reconciler:
         """Editions on which stored evidence could not decide under the present rules."""
         self._woken = asyncio.Event()
         self._pool = ThreadPoolExecutor(MOST_IMAGES + 2, thread_name_prefix="reconcile")
-        self._upkeep = Upkeep(executor, self._in_thread, now=now, freed=partial(self._retry, "REGISTRY_FULL"))
+        self._upkeep = Upkeep(executor, self._in_thread, now=self._now, freed=partial(self._retry, "REGISTRY_FULL"))
 
     def enforce(self, enforced: Enforced) -> None:
         """Work towards another desired state from now on."""
@@ -138,6 +139,15 @@ class Reconciler:
                 self._setbacks[edition] = replace(setback, until=self._now())
         self._woken.set()
 
+    def _set_back(self, back: timedelta) -> None:
+        """Go by a clock that was set back: every time that was noted is another one now."""
+        self._setbacks = {
+            edition: replace(setback, until=setback.until - back) for edition, setback in self._setbacks.items()
+        }
+        self._since = {edition: since - back for edition, since in self._since.items()}
+        self._paused = {key: until - back for key, until in self._paused.items()}
+        self._upkeep.set_back(back)
+
     def standing(self) -> Standing:
         """Say where the site stands."""
         site = replace(self._editions.site(), setbacks=dict(self._setbacks))
@@ -172,7 +182,7 @@ class Reconciler:
                     until = self._start(tasks)
                     wait_s = (until - self._now()).total_seconds() if until else _IDLE_S
                     try:
-                        async with asyncio.timeout(max(wait_s, 0.01)):
+                        async with asyncio.timeout(min(max(wait_s, 0.01), _IDLE_S)):
                             await self._woken.wait()
                     except TimeoutError:
                         continue

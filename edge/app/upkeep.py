@@ -77,6 +77,13 @@ class Upkeep:
         """Free before long what was just withdrawn."""
         self._purge_at = self._now() + _PURGE_PAUSE
 
+    def set_back(self, back: timedelta) -> None:
+        """Go by a clock that was set back."""
+        self._scan_at -= back
+        self._check_at -= back
+        if self._purge_at:
+            self._purge_at -= back
+
     def scrub(self, request: ScrubRequest) -> None:
         """Read everything; of several requests at a time the last one counts."""
         self._scrub_wanted = request
