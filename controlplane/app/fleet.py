@@ -262,8 +262,12 @@ class Fleet(FleetReading):
         await self._store.close_session(SessionKey(satellite, boot_id, session_number), at or self._clock())
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
-        """Name this process's sessions that another process took over since the last call: end their streams."""
+        """Name this process's sessions that another process took over: end their streams, then forget them."""
         return await self._store.lost_sessions()
+
+    async def forget_lost(self, lost: Sequence[SessionKey]) -> None:
+        """Name these no more."""
+        await self._store.forget_lost(lost)
 
     async def record_report(self, satellite: str, boot_id: bytes, session_number: int, report: Report) -> bool:
         """Replace what a satellite says of its state; False where the report came too late."""

@@ -272,7 +272,10 @@ class Store(Protocol):
         """End a session, unless a newer one took over."""
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
-        """Take note of this process's sessions that another process took over since the last call."""
+        """Name this process's sessions that another process took over, until they are forgotten."""
+
+    async def forget_lost(self, lost: Sequence[SessionKey]) -> None:
+        """Name these no more: their streams have been ended."""
 
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it is older than what is there."""

@@ -81,6 +81,8 @@ class Board:
         fleet.roster.listen(self._moved)
         self._streams: dict[str, OpenStream] = {}
         self._by_scope: dict[str, set[OpenStream]] = {}
+        self._lost: frozenset[SessionKey] = frozenset()
+        """The sessions that were lost when last looked at."""
         self.draining = asyncio.Event()
         """Set when this process is told to stop; every stream ends by itself."""
 
@@ -192,10 +194,15 @@ class Board:
                 _log.warning("patrol.failed", reason=error.reason, detail=error.detail)
 
     async def _look_around(self) -> None:
-        for lost in await self._fleet.lost_sessions():
-            stream = self._streams.get(lost.satellite)
-            if stream is not None and stream.session == lost:
+        lost = await self._fleet.lost_sessions()
+        for session in lost:
+            stream = self._streams.get(session.satellite)
+            if stream is not None and stream.session == session:
                 stream.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+        known, self._lost = self._lost, frozenset(lost)
+        # Whichever answer is lost, it is told again; and once more at least, as a stream comes here after its session.
+        if acted_on := [session for session in lost if session in known]:
+            await self._fleet.forget_lost(acted_on)
 
 
 def expiry() -> Ended:

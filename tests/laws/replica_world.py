@@ -253,6 +253,13 @@ class Replica:
         held = self.store.sessions
         return tuple(key for key in self.own.values() if held[key.satellite] != (key.boot_id, key.number))
 
+    async def forget_lost(self, lost: Collection[SessionKey]) -> None:
+        await self._answer()
+        for key in lost:
+            if self.own.get(key.satellite) == key:
+                del self.own[key.satellite]
+        await self._answer()  # they are forgotten, whether or not that is heard of
+
     async def record_report(self, *_: object) -> bool:
         await self._answer()
         return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection, and_, bindparam
 from sqlmodel import Session, SQLModel, col, delete, insert, select, update
 
 from controlplane.adapters.sql.batches import among
@@ -56,6 +56,18 @@ _REPORTS = (
 )
 _FORGET_EXCEPTIONS = delete(ReportExceptionRow).where(among(ReportExceptionRow.satellite, "names"))
 _KEEP_EXCEPTIONS = insert(ReportExceptionRow)
+LOST = select(TakeoverRow.satellite, TakeoverRow.boot_id, TakeoverRow.session).where(
+    TakeoverRow.worker == bindparam("worker")
+)
+"""The notes of what other processes took over from one: sessions, each with its satellite."""
+_FORGET_LOST = delete(TakeoverRow).where(
+    and_(
+        col(TakeoverRow.worker) == bindparam("worker"),
+        col(TakeoverRow.satellite) == bindparam("satellite"),
+        col(TakeoverRow.boot_id) == bindparam("boot_id"),
+        col(TakeoverRow.session) == bindparam("session"),
+    )
+)
 
 
 def beat(session: Session, worker: str, at: datetime) -> None:
@@ -104,8 +116,9 @@ class Opening:
 def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) -> list[Opened | FleetError]:
     """Make each of these its satellite's one session, in a few statements; a process that lost one is told so.
 
-    `lost_sessions` tells it. As objects of the session they would cost five times as much, and after an outage
-    everybody opens one. The errors are UNKNOWN `SATELLITE_UNKNOWN` and PRECONDITION `SESSION_SUPERSEDED`.
+    `LOST` tells it, also where its sessions count as closed: it may live all the same, and its stream with it. As
+    objects of the session they would cost five times as much, and after an outage everybody opens one. The errors are
+    UNKNOWN `SATELLITE_UNKNOWN` and PRECONDITION `SESSION_SUPERSEDED`.
     """
     connection = session.connection()
     at = max(each.at for each in opening)
@@ -124,11 +137,10 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
         except FleetError as error:
             answers.append(error)
             continue
-        superseded = None
-        if row["worker"] and (row["worker"] == worker or row["worker"] in live):
-            superseded = SessionKey(each.key.satellite, row["boot_id"], row["session"])
-            if row["worker"] != worker:
-                lost.append({"worker": row["worker"], "satellite": each.key.satellite} | _numbered(superseded))
+        former = SessionKey(each.key.satellite, row["boot_id"], row["session"])
+        superseded = former if row["worker"] == worker or row["worker"] in live else None
+        if row["worker"] not in {"", worker}:
+            lost.append(_note(row["worker"], former))
         row |= _numbered(SessionKey(each.key.satellite, taken.held.boot_id, taken.held.number))
         row |= {"earlier_boots": [boot.hex() for boot in taken.held.earlier], "worker": worker, "behind": False}
         row |= {"agent_version": each.agent_version or row["agent_version"]}
@@ -141,6 +153,10 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
     if lost:
         connection.execute(inserted(connection, TakeoverRow).on_conflict_do_nothing(), lost)
     return answers
+
+
+def _note(worker: str, lost: SessionKey) -> dict[str, Any]:
+    return {"worker": worker, "satellite": lost.satellite} | _numbered(lost)
 
 
 def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -182,12 +198,9 @@ def _open_now(connection: Connection, names: Collection[str]) -> frozenset[Sessi
     return frozenset(SessionKey(*row) for row in connection.execute(_SESSIONS, {"names": list(names)}))
 
 
-def lost_sessions(session: Session, worker: str) -> tuple[SessionKey, ...]:
-    """Take the notes of what other processes took over from this one."""
-    found = session.exec(select(TakeoverRow).where(TakeoverRow.worker == worker)).all()
-    for row in found:
-        session.delete(row)
-    return tuple(SessionKey(row.satellite, row.boot_id, row.session) for row in found)
+def forget_lost(session: Session, worker: str, lost: Sequence[SessionKey]) -> None:
+    """Throw away those of the notes `LOST` that a process has acted on."""
+    session.connection().execute(_FORGET_LOST, [_note(worker, key) for key in lost])
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,10 +252,16 @@ class SqlStore(ReadingStore):
         await self._closing.put(session.satellite, (session, at))
 
     async def lost_sessions(self) -> tuple[SessionKey, ...]:
-        """Take note of the sessions that another process took over."""
+        """Name the sessions that another process took over."""
         if self._database.is_sqlite:
             return ()  # one process: it sees for itself
-        return await self._database.write(lambda session: presence.lost_sessions(session, self._worker))
+        found = await self._database.glance(presence.LOST, {"worker": self._worker})
+        return tuple(SessionKey(*row) for row in found)
+
+    async def forget_lost(self, lost: Sequence[SessionKey]) -> None:
+        """Name these no more."""
+        if lost:
+            await self._database.write(lambda session: presence.forget_lost(session, self._worker, lost))
 
     async def record_report(self, session: SessionKey, report: Report, at: datetime) -> bool:
         """Replace the satellite's report, unless it comes too late."""

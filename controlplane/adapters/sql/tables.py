@@ -240,7 +240,7 @@ class PresenceRow(SQLModel, table=True):
 
 
 class TakeoverRow(SQLModel, table=True):
-    """A session that another process took over, until its former holder has read so."""
+    """A session that another process took over, until its former holder has ended its stream."""
 
     __tablename__ = "takeover"
     worker: str = _key()

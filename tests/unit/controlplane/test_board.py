@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from controlplane.rpc.board import ARRIVALS_PER_S, Board, OpenStream
 from controlplane.rpc.caller import Peer
 from controlplane.rpc.gate import Gate
 from controlplane.rpc.turnstile import Turnstile
+from fleet.errors import FleetError, Kind
 from fleet.identity import SatelliteId
 from fleet.protocol import Farewell
 from tests.rig.identity import eventually, utc_now
@@ -50,6 +51,30 @@ class Hanging:
         self.asked.set()
         await asyncio.Event().wait()
         return ()
+
+
+class Answering:
+    """A fleet that tells what was lost until it is forgotten, and may fail to forget it."""
+
+    def __init__(self, fleet: Fleet, *lost: SessionKey) -> None:
+        self.roster = fleet.roster
+        self.lost = lost
+        self.looks = 0
+        self.arrive: Callable[[], None] = lambda: None
+        """Called before it tells what was lost for the second time."""
+        self.failures = 1
+
+    async def lost_sessions(self) -> tuple[SessionKey, ...]:
+        self.looks += 1
+        if self.looks == 2:
+            self.arrive()
+        return self.lost
+
+    async def forget_lost(self, lost: Sequence[SessionKey]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise FleetError(Kind.UNAVAILABLE, "STORE_UNAVAILABLE", "away")
+        self.lost = tuple(one for one in self.lost if one not in lost)
 
 
 @pytest.fixture
@@ -89,6 +114,27 @@ async def test_all_are_told_to_go_in_the_time_there_is(board: Board) -> None:
     streams = filled(board, 100 * int(ARRIVALS_PER_S))
     await asyncio.wait_for(board.drain(timedelta(seconds=1)), 60)
     assert all(one.ended for one in streams)
+
+
+async def test_what_was_taken_over_is_told_until_its_stream_has_ended_and_it_is_forgotten(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.rpc.board.PATROL_S", 0.01)
+    streams = [lost, late, newer] = [stream(number) for number in range(3)]
+    for one in streams:
+        one.peer = replace(one.peer, not_after=utc_now() + timedelta(hours=1))
+    board.add(lost)
+    board.add(newer)
+    answering = Answering(board._fleet, lost.session, late.session, replace(newer.session, number=0))
+    answering.arrive = lambda: board.add(late)
+    board._fleet = cast("Fleet", answering)
+    running = asyncio.create_task(board.run())
+    await eventually(lambda: not answering.lost)
+    assert farewell(lost) == (Farewell.SUPERSEDED, None)
+    assert farewell(late) == (Farewell.SUPERSEDED, None), "its session was opened before it came to the board"
+    assert newer.ended is None
+    assert answering.looks == 3, "forgetting it failed once"
+    running.cancel()
 
 
 async def test_a_stream_ends_with_its_certificate_while_the_database_hangs(board: Board) -> None:
