@@ -13,6 +13,7 @@ from controlplane.adapters.enrollment import Enrollment
 from controlplane.adapters.feed import ListeningFeed, PolledFeed
 from controlplane.adapters.sealing import FileKeySealer
 from controlplane.adapters.sql.engine import Database, conninfo, database_url, make_engine
+from controlplane.adapters.sql.presence import CLOCK
 from controlplane.adapters.sql.store import SqlStore
 from controlplane.adapters.tags import OrasTagResolver
 from controlplane.app.fleet import Fleet
@@ -64,7 +65,7 @@ async def open_fleet(
     """
     parsed = database_url(url)
     meter = Meter()
-    database = Database(make_engine(parsed), meter, tracer)
+    database = Database(make_engine(parsed).execution_options(**{CLOCK: clock}), meter, tracer)
     store = SqlStore(database, trust_domain=trust_domain, worker=worker or secrets.token_hex(8))
     if database.is_sqlite:
         feed = PolledFeed(store.position, meter=meter)

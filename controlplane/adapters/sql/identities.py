@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from controlplane.adapters.sql import log, rows
 from controlplane.adapters.sql.applying import commit, do
 from controlplane.adapters.sql.batch import Batch, need_satellite
-from controlplane.adapters.sql.presence import note_version, presence_of
+from controlplane.adapters.sql.presence import load, note_version, presence_of, written_at
 from controlplane.adapters.sql.tables import (
     DeviceRow,
     OperatorRow,
@@ -87,8 +87,9 @@ def _stand(batch: Batch, row: SatelliteRow, standing: Standing) -> None:
     batch.session.add(row)
     batch.session.flush()
     batch.touched.satellites.add(row.name)
-    present = presence_of(batch.session, row.name, batch.context.at)
-    present.changed_at = batch.context.at
+    load(batch.session, [row.name])  # locked, so that no wait comes between the time and the writing
+    present = presence_of(batch.session, row.name)
+    present.changed_at = written_at(batch.session)
     batch.session.add(present)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam
@@ -45,8 +46,7 @@ _SESSIONS = _locked(select(PresenceRow.satellite, PresenceRow.boot_id, PresenceR
 _THERE = _locked(select(PresenceRow.satellite))
 _THEIRS = among(PresenceRow.satellite, "names")
 _SEEN = update(PresenceRow).where(_THEIRS).values(last_seen_at=bindparam("at"))
-_CHANGED = _SEEN.values(changed_at=bindparam("at"))
-_CLOSED = _CHANGED.values(worker="")
+_CHANGED = _SEEN.values(changed_at=bindparam("written"))
 _NAMES = select(SatelliteRow.name).where(among(SatelliteRow.name, "names"))
 _EXCEPTIONAL = select(ReportExceptionRow.satellite).where(ReportExceptionRow.satellite == ReportRow.satellite)
 _REPORTS = (
@@ -70,6 +70,21 @@ _FORGET_LOST = delete(TakeoverRow).where(
 )
 
 
+CLOCK = "fleet_clock"
+"""The execution option of an engine that tells its process's time."""
+
+
+def written_at(session: Session) -> datetime:
+    """Tell the time of a change, to be asked once its rows are locked.
+
+    Who watches looks for changes from a little before the last look on. What had to wait for the database, or tells of
+    a time when that was away, is of an earlier time.
+    """
+    clock = session.connection().get_execution_options().get(CLOCK, partial(datetime.now, UTC))
+    at: datetime = clock()
+    return at
+
+
 def beat(session: Session, worker: str, at: datetime) -> None:
     """Say that a process lives, and forget those long gone."""
     session.merge(WorkerRow(id=worker, seen_at=at))
@@ -82,14 +97,14 @@ def load(session: Session, satellites: Sequence[str]) -> object:
     return session.scalars(_PRESENCES, {"names": list(satellites)}).all()
 
 
-def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
+def presence_of(session: Session, satellite: str) -> PresenceRow:
     """Find a satellite's presence, or begin one. UNKNOWN `SATELLITE_UNKNOWN`."""
     row = session.get(PresenceRow, satellite)
     if row is not None:
         return row
     if session.get(SatelliteRow, satellite) is None:
         raise unknown(EntityKind.SATELLITE, satellite)
-    row = PresenceRow(satellite=satellite, changed_at=at)
+    row = PresenceRow(satellite=satellite, changed_at=written_at(session))
     session.add(row)
     session.flush()  # found by whatever asks next
     return row
@@ -97,9 +112,9 @@ def presence_of(session: Session, satellite: str, at: datetime) -> PresenceRow:
 
 def note_version(session: Session, satellite: str, agent_version: str, at: datetime) -> None:
     """Remember the version that a satellite attested with."""
-    row = presence_of(session, satellite, at)
+    row = presence_of(session, satellite)
     if agent_version and row.agent_version != agent_version:
-        row.agent_version, row.changed_at = agent_version, at
+        row.agent_version, row.changed_at = agent_version, written_at(session)
     row.last_seen_at = at
     session.add(row)
 
@@ -125,6 +140,7 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
     held = _held(connection, sorted({each.key.satellite for each in opening}))
     others = {row["worker"] for row in held.values()} - {"", worker}
     live = live_workers(session, at) if others else frozenset()
+    written = written_at(session)
     answers: list[Opened | FleetError] = []
     lost: list[dict[str, Any]] = []
     for each in opening:
@@ -144,7 +160,7 @@ def open_sessions(session: Session, opening: Sequence[Opening], *, worker: str) 
         row |= _numbered(SessionKey(each.key.satellite, taken.held.boot_id, taken.held.number))
         row |= {"earlier_boots": [boot.hex() for boot in taken.held.earlier], "worker": worker, "behind": False}
         row |= {"agent_version": each.agent_version or row["agent_version"]}
-        row |= {"last_seen_at": each.at, "changed_at": each.at}
+        row |= {"last_seen_at": each.at, "changed_at": written}
         if taken.duplicate:
             row["duplicate_at"] = each.at
         answers.append(Opened(superseded, taken.duplicate))
@@ -161,13 +177,17 @@ def _note(worker: str, lost: SessionKey) -> dict[str, Any]:
 
 def _held(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Read what is known of the sessions of satellites, locked; those that never had one get an empty row."""
-    rows = connection.execute(_WHOLE, {"names": names})
-    held = {row.satellite: dict(row._mapping) for row in rows}  # noqa: SLF001 its public name
+    held = _presences(connection, names)
     fresh = [name for name in names if name not in held]
     if fresh:
         there = connection.execute(_NAMES, {"names": fresh})
         held |= {name: _no_session(name) for (name,) in there}
     return held
+
+
+def _presences(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    rows = connection.execute(_WHOLE, {"names": names})
+    return {row.satellite: dict(row._mapping) for row in rows}  # noqa: SLF001 its public name
 
 
 def _no_session(name: str) -> dict[str, Any]:
@@ -184,12 +204,18 @@ def _numbered(key: SessionKey) -> dict[str, Any]:
 
 
 def close_sessions(session: Session, closed: Sequence[tuple[SessionKey, datetime]]) -> list[None]:
-    """End sessions, unless they are not their satellites' any more."""
+    """End sessions at the times of their streams' ends, unless they are not their satellites' any more."""
     connection = session.connection()
-    ended = _open_now(connection, {key.satellite for key, _ in closed}).intersection(key for key, _ in closed)
+    ends = dict(closed)
+    held = _presences(connection, sorted({key.satellite for key in ends}))
+    written = written_at(session)
+    ended = []
+    for name, row in held.items():
+        if at := ends.get(SessionKey(name, row["boot_id"], row["session"])):
+            seen = max(at, row["last_seen_at"] or at)
+            ended.append(row | {"worker": "", "last_seen_at": seen, "changed_at": written})
     if ended:
-        at = max(at for _, at in closed)
-        connection.execute(_CLOSED, {"names": [key.satellite for key in ended], "at": at})
+        put(connection, Rows(PresenceRow, ended))
     return [None] * len(closed)
 
 
@@ -228,7 +254,7 @@ def record_reports(session: Session, told: Sequence[Told]) -> list[bool]:
             last[each.key], kept[each.key.satellite] = each.report.sequence, each  # sequences count within a session
         answers.append(counts)
     if kept:
-        _replace_reports(connection, kept, exceptional)
+        _replace_reports(connection, kept, exceptional, written_at(session))
     return answers
 
 
@@ -241,9 +267,11 @@ def _last_reports(connection: Connection, names: Collection[str]) -> tuple[dict[
     return {SessionKey(*row[:3]): row[3] for row in rows}, {row[0] for row in rows if row[4]}
 
 
-def _replace_reports(connection: Connection, kept: Mapping[str, Told], exceptional: Collection[str]) -> None:
+def _replace_reports(
+    connection: Connection, kept: Mapping[str, Told], exceptional: Collection[str], written: datetime
+) -> None:
     at = max(each.at for each in kept.values())
-    connection.execute(_CHANGED, {"names": list(kept), "at": at})
+    connection.execute(_CHANGED, {"names": list(kept), "at": at, "written": written})
     put(connection, Rows(ReportRow, [_report_values(one.key, one.report) for one in kept.values()]))
     if over := kept.keys() & exceptional:
         connection.execute(_FORGET_EXCEPTIONS, {"names": list(over)})
@@ -312,7 +340,7 @@ def record_healths(session: Session, healths: Mapping[str, Health], at: datetime
 
 def mark_behind(session: Session, satellite: str, at: datetime) -> None:
     """Remember that a satellite is ahead of the log, until it opens a session that is not."""
-    row = presence_of(session, satellite, at)
+    row = presence_of(session, satellite)
     row.behind = True
-    row.last_seen_at = row.changed_at = at
+    row.last_seen_at, row.changed_at = at, written_at(session)
     session.add(row)

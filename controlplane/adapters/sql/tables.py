@@ -235,6 +235,7 @@ class PresenceRow(SQLModel, table=True):
     """The process that holds the stream; empty: none is open."""
     last_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     changed_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    """When what is shown of it was last written, by the clock of the process that did."""
     duplicate_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     behind: bool = False
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from controlplane.adapters.sql import statuses
+from controlplane.adapters.sql.engine import database_url, make_engine
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Assignment, Lifecycle, Satellite
@@ -28,6 +31,17 @@ A, B = b"a" * 16, b"b" * 16
 async def approved(fleet: Fleet) -> None:
     await do(fleet, *shop())
     await fleet.approve(ADA, "s1")
+
+
+@contextmanager
+def nobody_writes_presence(url: str) -> Iterator[None]:
+    """Have all wait who would write of satellites' sessions and reports."""
+    engine = make_engine(database_url(url)).execution_options(fleet_writing=True)
+    with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":  # where one writer keeps the others out anyway
+            connection.exec_driver_sql("LOCK TABLE presence IN EXCLUSIVE MODE")
+        yield
+    engine.dispose()
 
 
 async def lifecycle(fleet: Fleet) -> Lifecycle:
@@ -226,6 +240,53 @@ async def test_many_statuses_that_changed_are_asked_for_bit_by_bit(
         since = found.more_after
     assert sorted(set(seen)) == names
     assert len(seen) < 2 * len(names)
+
+
+async def test_what_had_to_wait_for_the_database_is_told_as_changed_when_it_is_written(
+    fleet: Fleet, clock: Clock, url: str
+) -> None:
+    names = [f"c{number}" for number in range(6)]
+    await do(fleet, *(Upsert(Satellite(name)) for name in names))
+    for name in names:
+        await fleet.open_session(name, A, 1)
+    with nobody_writes_presence(url):
+        writing = asyncio.gather(
+            fleet.record_report("c0", A, 1, Report(1, None, bytes(32))),
+            fleet.open_session("c1", A, 2),
+            fleet.close_session("c2", A, 1),
+            fleet.mark_behind("c3"),
+            fleet.attest("spiffe://example.org/satellite/region/default/c4", A, "2"),
+            fleet.approve(ADA, "c5"),
+        )
+        await asyncio.sleep(0.3)  # they have come, and wait
+        clock.advance(timedelta(minutes=1))
+    await writing
+    assert sorted(each.satellite for each in (await fleet.statuses_since(clock())).statuses) == names
+
+
+async def test_a_session_that_is_closed_late_was_seen_until_its_stream_ended(fleet: Fleet, clock: Clock) -> None:
+    names = [f"c{number}" for number in range(3)]
+    await do(fleet, *(Upsert(Satellite(name)) for name in names))
+    ends = {name: clock() + timedelta(seconds=number) for number, name in enumerate(names)}
+    for name in names:
+        await fleet.open_session(name, A, 1)
+    clock.advance(timedelta(minutes=1))
+    await asyncio.gather(*(fleet.close_session(name, A, 1, at) for name, at in ends.items()))
+    closed = (await fleet.statuses_since(clock())).statuses
+    assert {each.satellite: each.last_seen_at for each in closed} == ends
+    assert not any(each.lifecycle is Lifecycle.ONLINE for each in closed)
+
+
+async def test_what_was_heard_after_a_stream_ended_is_not_forgotten_when_it_is_closed(
+    fleet: Fleet, clock: Clock
+) -> None:
+    await approved(fleet)
+    await fleet.open_session("s1", A, 1)
+    ended = clock()
+    clock.advance(timedelta(minutes=1))
+    await fleet.record_healths({"s1": Health()})
+    await fleet.close_session("s1", A, 1, ended)
+    assert (await fleet.satellite_status("s1"))[0].last_seen_at == clock()
 
 
 async def test_a_satellite_ahead_of_the_log_is_shown(fleet: Fleet) -> None:
