@@ -295,6 +295,9 @@ class Store(Protocol):
     async def statuses_since(self, since: datetime, at: datetime) -> ChangedStatuses:
         """Read the statuses that changed at or after a time, at most 1,000, the oldest change first."""
 
+    async def live_workers(self, at: datetime) -> frozenset[str]:
+        """Name the processes whose sessions count as open."""
+
     async def status(self, name: str, at: datetime) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
         """Read where one satellite stands, with each artifact."""
 

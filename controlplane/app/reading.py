@@ -160,6 +160,10 @@ class FleetReading:
         """Read statuses that changed at or after a time, for WatchFleet; at most 1,000, the oldest change first."""
         return await self._store.statuses_since(since, self._clock())
 
+    async def live_workers(self) -> frozenset[str]:
+        """Name the processes whose sessions count as open: with one that is gone, all of its satellites' end unsaid."""
+        return await self._store.live_workers(self._clock())
+
     async def satellite_status(self, name: str) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
         """Read where one satellite stands, exceptions included, and each desired artifact, by name."""
         return await self._store.status(name, self._clock())

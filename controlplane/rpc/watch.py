@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from controlplane.app.fleet import Fleet
 from controlplane.domain.entities import Position
@@ -23,7 +24,21 @@ PACE = timedelta(seconds=1)
 """How often statuses and the caller's own standing are looked at; changes wake at once."""
 OVERLAP = timedelta(seconds=2)
 """Statuses are read from a little before the last look: another process's clock may lag. Repeats are left out."""
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 _PAGE = 500
+
+
+@dataclass(slots=True)
+class _Told:
+    """What one watch has told of satellites, and from where it goes on."""
+
+    since: datetime
+    """Statuses that changed from then on are yet to be told."""
+    again: datetime | None = None
+    """Those that changed from then on are to be told again; None: none are."""
+    live: frozenset[str] = frozenset()
+    """The processes whose sessions counted as open."""
+    statuses: dict[str, SatelliteStatus] = field(default_factory=dict)
 
 
 class Watcher:
@@ -44,15 +59,16 @@ class Watcher:
                 its role is taken; UNAVAILABLE `DRAINING`.
         """
         cursor = await self._begin(after)
-        since = self._now() - OVERLAP
-        told: dict[str, SatelliteStatus] = {}
+        told = _Told(since=self._now() - OVERLAP)
         if statuses:
+            told.live = await self._fleet.live_workers()
             await self._send_all(context, told, cursor)
         while True:
             await self._check(caller)
             cursor = await self._send_changes(context, cursor)
             if statuses:
-                since = await self._send_statuses(context, told, since)
+                await self._send_statuses(context, told)
+                await self._send_again(context, told)
             await self._wait(cursor)
 
     async def _begin(self, after: Position | None) -> Position:
@@ -85,7 +101,7 @@ class Watcher:
             await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
         return cursor
 
-    async def _send_all(self, context: Context, told: dict[str, SatelliteStatus], cursor: Position) -> None:
+    async def _send_all(self, context: Context, told: _Told, cursor: Position) -> None:
         token, more = "", True
         while more:
             page = await self._fleet.satellite_statuses(_PAGE, token)
@@ -94,21 +110,31 @@ class Watcher:
         # Not the log's end: a client that is cut now goes on from here, and the changes up to there are yet to come.
         await context.write(pb.WatchFleetResponse(caught_up=write_position(cursor)))
 
-    async def _send_statuses(self, context: Context, told: dict[str, SatelliteStatus], since: datetime) -> datetime:
-        """Send what changed: `→ from when on to look the next time`. In a busy fleet that is where a page ended."""
+    async def _send_statuses(self, context: Context, told: _Told) -> None:
+        """Send what changed. In a busy fleet the next look begins where a page ended."""
         begun = self._now()
+        more_after = await self._send_page(context, told, told.since)
+        told.since = more_after or begun - OVERLAP
+
+    async def _send_again(self, context: Context, told: _Told) -> None:
+        """Send all statuses again, a page at each look, when processes come or go: no satellite's row says so."""
+        live = await self._fleet.live_workers()
+        if live != told.live:
+            told.live, told.again = live, BEGINNING
+        if told.again is not None:
+            told.again = await self._send_page(context, told, told.again)
+
+    async def _send_page(self, context: Context, told: _Told, since: datetime) -> datetime | None:
+        """Send what changed from a time on: `→ where the next page begins`."""
         found = await self._fleet.statuses_since(since)
         await self._tell(context, told, found.statuses)
-        if found.more_after is not None and found.more_after > since:
-            return found.more_after
-        return begun - OVERLAP
+        is_further = found.more_after is not None and found.more_after > since
+        return found.more_after if is_further else None
 
-    async def _tell(
-        self, context: Context, told: dict[str, SatelliteStatus], statuses: tuple[SatelliteStatus, ...]
-    ) -> None:
+    async def _tell(self, context: Context, told: _Told, statuses: tuple[SatelliteStatus, ...]) -> None:
         for status in statuses:
-            if told.get(status.satellite) != status:
-                told[status.satellite] = status
+            if told.statuses.get(status.satellite) != status:
+                told.statuses[status.satellite] = status
                 await context.write(pb.WatchFleetResponse(status=write_status(status)))
 
     async def _wait(self, cursor: Position) -> None:

@@ -192,6 +192,10 @@ class ReadingStore:
         """Read the statuses that changed at or after a time."""
         return await self._database.read(lambda session: statuses.read_changed(session, since, at))
 
+    async def live_workers(self, at: datetime) -> frozenset[str]:
+        """Name the processes whose sessions count as open."""
+        return await self._database.read(lambda session: rows.live_workers(session, at))
+
     async def status(self, name: str, at: datetime) -> tuple[SatelliteStatus, tuple[ArtifactStatus, ...]]:
         """Read where one satellite stands, with each artifact."""
 

@@ -7,11 +7,15 @@ from datetime import timedelta
 
 import grpc
 import grpc.aio
+import pytest
 
+from controlplane.adapters.opening import open_fleet
 from controlplane.domain.commands import Delete, EntityKind, Upsert
 from controlplane.domain.entities import Group, Role
+from controlplane.domain.lifecycle import WORKER_LEASE
 from fleet.errors import FleetError, Kind
 from fleet.v1 import attestation_pb2, fleet_pb2, state_pb2
+from tests.rig.identity import Realm, utc_now
 from tests.wire.controlplane.site import ADMIN, SatelliteStream, Site, compacted, refusal, satellite_id
 
 WatchCall = grpc.aio.UnaryStreamCall[fleet_pb2.WatchFleetRequest, fleet_pb2.WatchFleetResponse]
@@ -31,6 +35,17 @@ async def changes_until(call: WatchCall, name: str) -> list[str]:
             assert isinstance(event, fleet_pb2.WatchFleetResponse), names
             names += [result.name for result in event.change.results]
     return names
+
+
+async def until_lifecycle(call: WatchCall, wanted: int, *names: str) -> None:
+    """Read until the statuses of satellites say so."""
+    missing = set(names)
+    async with asyncio.timeout(20):
+        while missing:
+            event = await call.read()
+            assert isinstance(event, fleet_pb2.WatchFleetResponse), missing
+            if event.status.lifecycle == wanted:
+                missing.discard(event.status.satellite)
 
 
 async def test_the_log_is_read_in_pages_from_a_position_on(site: Site) -> None:
@@ -86,13 +101,27 @@ async def test_a_watch_tells_satellites_statuses_as_they_change(site: Site, boot
     assert first.status.lifecycle == attestation_pb2.LIFECYCLE_STALE
     stream = SatelliteStream(site.states(satellite_id("kiosk-1")))
     await stream.subscribe(boot_id)
-    async with asyncio.timeout(10):
-        lifecycle = 0
-        while lifecycle != attestation_pb2.LIFECYCLE_ONLINE:
-            event = await watch.read()
-            assert isinstance(event, fleet_pb2.WatchFleetResponse)
-            lifecycle = event.status.lifecycle
+    await until_lifecycle(watch, attestation_pb2.LIFECYCLE_ONLINE, "kiosk-1")
     watch.cancel()
+
+
+async def test_a_watch_tells_of_the_satellites_of_a_process_that_died_and_of_one_that_was_only_slow(
+    site: Site, realm: Realm, boot_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.adapters.sql.statuses.MAX_CHANGED", 2)
+    names = [f"kiosk-{number}" for number in range(5)]
+    async with open_fleet(site.url, private=site.private, trust_domain=realm.root.trust_domain) as other:
+        for name in names:
+            await site.satellite(name)
+            await other.fleet.open_session(name, boot_id, 1)
+        watch = site.operators().WatchFleet(fleet_pb2.WatchFleetRequest(statuses=True))
+        await until_lifecycle(watch, attestation_pb2.LIFECYCLE_ONLINE, *names)
+        await asyncio.sleep(3)  # nobody writes of these satellites any more
+        await other.fleet._store.beat(utc_now() - WORKER_LEASE)
+        await until_lifecycle(watch, attestation_pb2.LIFECYCLE_STALE, *names)
+        await other.fleet._store.beat(utc_now())
+        await until_lifecycle(watch, attestation_pb2.LIFECYCLE_ONLINE, *names)
+        watch.cancel()
 
 
 async def test_a_position_ahead_of_the_log_is_refused(site: Site) -> None:
