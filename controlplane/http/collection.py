@@ -45,25 +45,28 @@ class FleetNumbers:
         """Tell of the fleet; of the database alone, where it does not answer."""
         async with self._lock:  # two scrapers share a census
             if time.monotonic() >= self._good_until:
-                began = time.monotonic()
-                self._samples = await self._look(began)
-                ended = time.monotonic()
-                self._good_until = ended + max(LEAST_REST_S, REST_FACTOR * (ended - began))
+                self._samples, rest_s = await self._look()
+                self._good_until = time.monotonic() + rest_s
             return self._samples
 
-    async def _look(self, began: float) -> list[Sample]:
+    async def _look(self) -> tuple[list[Sample], float]:
+        """Read what there is to tell, and how long it is good in seconds: a failure, no longer than need be."""
+        began = time.monotonic()
         try:
             async with asyncio.timeout(CENSUS_S):
                 census = await self.read()
         except (FleetError, TimeoutError) as error:
             _log.warning("census.failed", reason=getattr(error, "reason", "CENSUS_LATE"))
-            return [Sample(DATABASE_UP.name, (), 0)]
-        return [
+            return [Sample(DATABASE_UP.name, (), 0)], LEAST_REST_S
+        observed = self._observer.observe(census)
+        took_s = time.monotonic() - began
+        told = [
             Sample(DATABASE_UP.name, (), 1),
-            *self._observer.observe(census),
-            Sample(FLEET_TOOK.name, (), time.monotonic() - began),
+            *observed,
+            Sample(FLEET_TOOK.name, (), took_s),
             Sample(FLEET_AT.name, (), census.at.timestamp()),
         ]
+        return told, max(LEAST_REST_S, REST_FACTOR * took_s)
 
 
 @dataclass(frozen=True, slots=True)

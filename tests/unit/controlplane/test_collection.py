@@ -17,11 +17,12 @@ from fleet.position import Position
 
 
 class Database:
-    """Answers a census, or refuses to, and counts how often it was asked."""
+    """Answers a census, refuses to, or does neither, and counts how often it was asked."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.away = False
+        self.hangs = False
 
     async def reach(self) -> None:
         if self.away:
@@ -29,6 +30,8 @@ class Database:
 
     async def read(self) -> Census:
         self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         await self.reach()
         return Census(datetime(2026, 1, 1, tzinfo=UTC), Position(1, 5), ())
 
@@ -68,6 +71,19 @@ async def test_without_the_database_nothing_is_told_of_the_fleet(monkeypatch: py
     assert read["ground_control_database_up"] == 0
     assert not [name for name in read if "fleet" in name], "no number from before"
     assert read["ground_control_streams a"] == 3
+
+
+async def test_a_database_that_is_back_is_asked_soon_however_long_it_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controlplane.http.collection.CENSUS_S", 0.2)
+    monkeypatch.setattr("controlplane.http.collection.LEAST_REST_S", 0)
+    database = Database()
+    database.hangs = True
+    collected = collection(database)
+    assert (await values(collected))["ground_control_database_up"] == 0
+    database.hangs = False
+    assert (await values(collected))["ground_control_database_up"] == 1
 
 
 async def test_scrapers_share_one_census_while_it_is_good() -> None:
