@@ -250,7 +250,7 @@ class Fleet(FleetReading):
         """Make this the satellite's one session.
 
         Raises:
-            FleetError: PRECONDITION `SESSION_SUPERSEDED` where the same process has opened a later one.
+            FleetError: PRECONDITION `SESSION_SUPERSEDED` where the same process has opened it already, or a later one.
         """
         session = SessionKey(satellite, boot_id, session_number)
         return await self._store.open_session(session, agent_version[:64], at or self._clock())

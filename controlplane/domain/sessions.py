@@ -33,13 +33,14 @@ def take_over(held: Held | None, boot_id: bytes, number: int) -> Takeover:
     was superseded is alive, and so is the one that superseded it: the identity was copied.
 
     Raises:
-        FleetError: PRECONDITION `SESSION_SUPERSEDED` where this process has opened a later stream.
+        FleetError: PRECONDITION `SESSION_SUPERSEDED` where this process has opened a stream of this number, or a
+            later one: two streams of one number would share a session, and the first to end would close it.
     """
     if held is None or not held.boot_id:
         return Takeover(Held(boot_id, number, ()), duplicate=False)
     if held.boot_id == boot_id:
-        if number < held.number:
-            text = "a later stream of this process was opened already"
+        if number <= held.number:
+            text = "a stream of this number, or a later one, was opened by this process already"
             raise FleetError(Kind.PRECONDITION, "SESSION_SUPERSEDED", text)
         return Takeover(Held(boot_id, number, held.earlier), duplicate=False)
     earlier = (held.boot_id, *(boot for boot in held.earlier if boot not in {held.boot_id, boot_id}))[:REMEMBERED_BOOTS]

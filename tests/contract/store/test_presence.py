@@ -67,6 +67,16 @@ async def test_closing_an_old_stream_leaves_the_new_one(fleet: Fleet) -> None:
         await fleet.open_session("s1", A, 1)
 
 
+async def test_a_second_stream_of_the_same_number_does_not_share_the_first_ones_session(fleet: Fleet) -> None:
+    await approved(fleet)
+    opened = await asyncio.gather(*(fleet.open_session("s1", A, 1) for _ in range(2)), return_exceptions=True)
+    assert [getattr(each, "reason", "") for each in opened] == ["", "SESSION_SUPERSEDED"]
+    await fleet.close_session("s1", A, 1)
+    with refused("SESSION_SUPERSEDED"):
+        await fleet.open_session("s1", A, 1)
+    assert await lifecycle(fleet) is Lifecycle.STALE
+
+
 async def test_a_restarted_satellite_is_no_duplicate(fleet: Fleet) -> None:
     await approved(fleet)
     await fleet.open_session("s1", A, 7)

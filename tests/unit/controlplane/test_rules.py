@@ -92,9 +92,9 @@ def test_processes_that_never_come_back_are_no_duplicates(order: list[int]) -> N
     """Boot ids that each appear in one unbroken run are restarts, however many there are."""
     held: Held | None = None
     seen: list[int] = []
-    for boot in order:
+    for number, boot in enumerate(order, start=1):
         back = boot in seen[-REMEMBERED_BOOTS - 1 : -1] and seen[-1] != boot
-        taken = take_over(held, bytes([boot]), 1)
+        taken = take_over(held, bytes([boot]), number)
         assert taken.duplicate == back
         held = taken.held
         if boot in seen:
@@ -103,11 +103,13 @@ def test_processes_that_never_come_back_are_no_duplicates(order: list[int]) -> N
         assert len(held.earlier) <= REMEMBERED_BOOTS
 
 
-def test_a_stream_with_a_lower_number_is_refused() -> None:
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_stream_with_the_same_or_a_lower_number_is_refused(number: int) -> None:
     held = Held(b"a", 5, ())
     assert take_over(held, b"a", 6).held.number == 6
+    assert take_over(held, b"b", number).held.number == number
     with pytest.raises(FleetError) as caught:
-        take_over(held, b"a", 4)
+        take_over(held, b"a", number)
     assert reason_of(caught) == "SESSION_SUPERSEDED"
 
 
