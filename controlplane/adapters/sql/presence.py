@@ -32,6 +32,8 @@ from fleet.errors import FleetError
 
 MAX_EXCEPTIONS = 100
 _FORGET_WORKER = timedelta(days=1)
+_MAY_LIVE = timedelta(minutes=10)
+"""How long notes are kept for a process that says nothing: one that was killed leaves one for each of its streams."""
 
 
 def _locked(presences: Any) -> Any:  # noqa: ANN401 a SELECT, whatever its columns
@@ -89,7 +91,8 @@ def beat(session: Session, worker: str, at: datetime) -> None:
     """Say that a process lives, and forget those long gone."""
     session.merge(WorkerRow(id=worker, seen_at=at))
     session.exec(delete(WorkerRow).where(col(WorkerRow.seen_at) < at - _FORGET_WORKER))
-    session.exec(delete(TakeoverRow).where(col(TakeoverRow.worker).not_in(select(WorkerRow.id))))
+    may_live = select(WorkerRow.id).where(col(WorkerRow.seen_at) >= at - _MAY_LIVE)
+    session.exec(delete(TakeoverRow).where(col(TakeoverRow.worker).not_in(may_live)))
 
 
 def load(session: Session, satellites: Sequence[str]) -> object:
