@@ -314,7 +314,9 @@ class Subscribe(_message.Message):
     boot_id: _builtins.bytes
     """16 random bytes made at each start of the satellite's process. Required."""
     session_number: _builtins.int
-    """Counts the satellite's streams within one boot, from 1. A stream with a lower number than one seen is refused."""
+    """Counts the satellite's streams within one boot, from 1. A stream with a number that was seen, or a lower one, is
+    refused.
+    """
     agent_version: _builtins.str
     """The satellite's version, at most 64 characters. Empty: unknown."""
     satellite: _builtins.str
