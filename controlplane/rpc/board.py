@@ -92,11 +92,15 @@ class Board:
     def __contains__(self, satellite: object) -> bool:
         return satellite in self._streams
 
+    def find(self, satellite: str) -> OpenStream | None:
+        """Find a satellite's newest stream here."""
+        return self._streams.get(satellite)
+
     def add(self, stream: OpenStream) -> None:
         """Take in a stream; an older one of the same satellite is superseded."""
         older = self._streams.get(stream.session.satellite)
         if older is not None:
-            older.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+            older.end(supersession())
         self._streams[stream.session.satellite] = stream
         if self.draining.is_set():
             stream.end(_drained())
@@ -198,7 +202,7 @@ class Board:
         for session in lost:
             stream = self._streams.get(session.satellite)
             if stream is not None and stream.session == session:
-                stream.end(Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over"))
+                stream.end(supersession())
         known, self._lost = self._lost, frozenset(lost)
         # Whichever answer is lost, it is told again; and once more at least, as a stream comes here after its session.
         if acted_on := [session for session in lost if session in known]:
@@ -208,6 +212,11 @@ class Board:
 def expiry() -> Ended:
     """End a stream because what it was opened with has expired."""
     return Ended(Farewell.SVID_EXPIRED, "the certificate of this stream has expired")
+
+
+def supersession() -> Ended:
+    """End a stream because there is a newer one of its satellite."""
+    return Ended(Farewell.SUPERSEDED, "a newer stream of this satellite took over")
 
 
 def revocation() -> Ended:

@@ -99,7 +99,7 @@ class FleetListener:
             now=now,
         )
         self._consultant = Consultant(fleet)
-        self._sessions = Sessions(fleet)
+        self._sessions = Sessions(fleet, self.board)
         self._reports = Reports(fleet, fleet.tracer)
         meter = StreamMeter(fleet.meter, self.board, self._reports)
         self._handshake = handshake_counter(fleet.meter, Listener.FLEET.value)

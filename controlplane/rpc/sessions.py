@@ -15,6 +15,7 @@ import structlog
 
 from controlplane.app.defects import presentable
 from controlplane.domain.status import Opened, SessionKey
+from controlplane.rpc.board import Board, supersession
 from fleet.errors import FleetError, Kind
 
 _log = structlog.get_logger(__name__)
@@ -40,18 +41,23 @@ class Records(Protocol):
 class Sessions:
     """Opens and closes the sessions of this process's streams."""
 
-    def __init__(self, fleet: Records) -> None:
+    def __init__(self, fleet: Records, board: Board) -> None:
         self._fleet = fleet
+        self._board = board
         self._ended: dict[SessionKey, datetime] = {}
         self._stirred = asyncio.Event()
 
     async def open(self, session: SessionKey, agent_version: str, at: datetime) -> None:
         """Open a session; one that nobody waits for any more is closed again.
 
+        Where it is not known whether it is open, the stream that the satellite had here ends all the same: its session
+        may be another's by now, and nobody else would tell it.
+
         Raises:
             FleetError: as `Fleet.open_session`.
         """
         key = (session.satellite, session.boot_id, session.number)
+        before = self._board.find(session.satellite)
         opening = asyncio.ensure_future(self._fleet.open_session(*key, at, agent_version=agent_version))
         try:
             await asyncio.shield(opening)
@@ -59,6 +65,8 @@ class Sessions:
             await asyncio.wait((opening,))
             if _may_be_open(opening):
                 self.close(session, at)
+                if before is not None:
+                    before.end(supersession())
             raise
 
     def close(self, session: SessionKey, at: datetime) -> None:

@@ -162,7 +162,7 @@ class Replica:
         fleet, gate = cast("Any", self), cast("Any", self)
         self.board, self.reports = Board(fleet, gate), Reports(cast("Any", self))
         consultant, meter = Consultant(fleet), StreamMeter(Meter(), self.board, self.reports)
-        sessions = Sessions(fleet)
+        sessions = Sessions(fleet, self.board)
         self.parts = StreamParts(
             fleet=fleet,
             board=self.board,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet.position import Position
@@ -129,6 +129,16 @@ class Story:
 
 @settings(max_examples=200, deadline=None)
 @given(scripts, st.integers(0, 1 << 32))
+@example(
+    [
+        (1.75, ("store", False)),
+        (0.75, ("vanish", "ship")),
+        (1.625, ("cut", "ship")),
+        (1.875, ("cut", "ship")),
+        (0.75, ("cut", "ship")),
+    ],
+    1,
+)
 def test_replicas_that_lag_and_die_lead_every_satellite_to_the_stores_set_and_never_back(
     script: list[tuple[float, tuple[object, ...]]], seed: int
 ) -> None:
