@@ -25,6 +25,8 @@ from tests.rig.satctl import Satctl
 
 GROUP, OTHERS = "all", ("few", "more")
 ARTIFACTS = 6
+OWNERS = 4
+"""Satellites that get something of their own: so few that what is wanted is soon as much as it will ever be."""
 GUESTS = 10
 
 
@@ -121,7 +123,8 @@ class DailyLife:
         """Change one thing or another."""
         chance = self.chance
         satellite = name_of(chance.randrange(self.satellites) + 1)
-        scope = chance.choice([f"satellite/{satellite}", *(f"group/{name}" for name in OTHERS), "fleet"])
+        own = f"satellite/{name_of(chance.randrange(min(self.satellites, OWNERS)) + 1)}"
+        scope = chance.choice([own, *(f"group/{name}" for name in OTHERS), "fleet"])
         artifact = chance.randrange(ARTIFACTS)
         match chance.randrange(8):
             case 0 | 1 | 2:
