@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from controlplane.adapters.sql import statuses
-from controlplane.adapters.sql.engine import database_url, make_engine
 from controlplane.app.fleet import Fleet
 from controlplane.domain.commands import Upsert
 from controlplane.domain.entities import Assignment, Lifecycle, Satellite
@@ -24,6 +21,7 @@ from controlplane.domain.status import (
 )
 from tests.contract.store.conftest import Clock, Open
 from tests.contract.store.words import ADA, D2, do, refused, shop
+from tests.rig.held_presence import nobody_writes_presence
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -31,17 +29,6 @@ A, B = b"a" * 16, b"b" * 16
 async def approved(fleet: Fleet) -> None:
     await do(fleet, *shop())
     await fleet.approve(ADA, "s1")
-
-
-@contextmanager
-def nobody_writes_presence(url: str) -> Iterator[None]:
-    """Have all wait who would write of satellites' sessions and reports."""
-    engine = make_engine(database_url(url)).execution_options(fleet_writing=True)
-    with engine.begin() as connection:
-        if engine.dialect.name != "sqlite":  # where one writer keeps the others out anyway
-            connection.exec_driver_sql("LOCK TABLE presence IN EXCLUSIVE MODE")
-        yield
-    engine.dispose()
 
 
 async def lifecycle(fleet: Fleet) -> Lifecycle:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from controlplane.adapters.opening import open_fleet
-from controlplane.adapters.sql.engine import database_url, make_engine
 from controlplane.adapters.sql.migrate import migrate
 from fleet.v1 import attestation_pb2, fleet_pb2
+from tests.rig.held_presence import nobody_writes_presence
 from tests.rig.identity import Realm
 from tests.rig.postgres import running_postgres
 from tests.wire.controlplane.site import Site, opened, serving
@@ -42,17 +42,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         )
 
 
-@contextmanager
-def nobody_opens_a_session(url: str) -> Iterator[None]:
-    """Have all wait who would write of sessions."""
-    engine = make_engine(database_url(url)).execution_options(fleet_writing=True)
-    with engine.begin() as connection:
-        if engine.dialect.name != "sqlite":  # where one writer keeps the others out anyway
-            connection.exec_driver_sql("LOCK TABLE presence IN EXCLUSIVE MODE")
-        yield
-    engine.dispose()
-
-
 async def status_of(site: Site) -> fleet_pb2.SatelliteStatus:
     return (await site.operators().GetSatelliteStatus(fleet_pb2.GetSatelliteStatusRequest(name="kiosk-1"))).status
 
@@ -73,7 +62,7 @@ async def test_a_satellite_that_is_cut_while_its_session_opens_is_not_online(
     url: str, tmp_path: Path, boot_id: bytes
 ) -> None:
     async with ground_control(url, tmp_path / "private") as site:
-        with nobody_opens_a_session(url):
+        with nobody_writes_presence(url):
             stream = await opened(site, "kiosk-1", boot_id)
             await asyncio.sleep(0.5)  # it has come, and waits
             stream.call.cancel()
@@ -85,7 +74,6 @@ async def test_a_satellite_that_is_cut_while_its_session_opens_is_not_online(
 async def test_a_satellite_that_leaves_while_the_database_is_away_is_not_online_once_it_is_back(
     tmp_path: Path, boot_id: bytes
 ) -> None:
-
     with running_postgres(durable=True) as server:
         async with ground_control(server.make_database(), tmp_path / "private") as site:
             stream = await opened(site, "kiosk-1", boot_id)
