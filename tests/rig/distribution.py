@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.rig.certificates import KeyAndCertificate
+from tests.rig.ports import keep_port
 from tests.rig.programs import require
 
 _CONFIGURATION = """\
@@ -42,7 +43,7 @@ def distribution(directory: Path, *, port: int = 0, pair: KeyAndCertificate | No
     directory.mkdir(parents=True, exist_ok=True)
     configuration, log = directory / "config.yml", directory / "registry.log"
     tls = f"{{certificate: {pair.certificate}, key: {pair.key}}}" if pair else "{}"
-    configuration.write_text(_CONFIGURATION.format(root=directory / "content", port=port, tls=tls))
+    configuration.write_text(_CONFIGURATION.format(root=directory / "content", port=port or keep_port(), tls=tls))
     with log.open("wb") as output:
         command = [str(require("registry")), "serve", str(configuration)]
         process = subprocess.Popen(command, stdout=output, stderr=output, env={"OTEL_TRACES_EXPORTER": "none"})

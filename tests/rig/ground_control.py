@@ -33,6 +33,7 @@ from fleet.svid import X509Material
 from fleet.v1 import fleet_pb2
 from fleet.v1.fleet_pb2_grpc import FleetServiceStub
 from tests.rig.identity import HeldIdentity
+from tests.rig.ports import keep_port
 
 TRUST_DOMAIN = "fleet.test"
 START_S = 60.0
@@ -110,10 +111,13 @@ class GroundControl:
 
     Attributes:
         options: further settings, by the names of controlplane.config without the prefix.
+        port, bootstrap_port: where it listens, at every start.
     """
 
     directory: Path
     options: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=keep_port)
+    bootstrap_port: int = field(default_factory=keep_port)
     facts: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -140,8 +144,8 @@ class GroundControl:
         clean = {name: text for name, text in os.environ.items() if not name.startswith("GROUND_CONTROL_")}
         settings = {
             "data_dir": str(self.data_dir),
-            "listen": "127.0.0.1:0",
-            "bootstrap_listen": "127.0.0.1:0",
+            "listen": f"127.0.0.1:{self.port}",
+            "bootstrap_listen": f"127.0.0.1:{self.bootstrap_port}",
             "trust_domain": TRUST_DOMAIN,
             **self.options,
         }
@@ -159,11 +163,7 @@ class GroundControl:
             assert code == 0, f"exit code {code}\n{self.log()[-4000:]}"
 
     def start(self) -> None:
-        """Start it and wait until every listener answers. A restart takes the same ports."""
-        if self.facts:
-            self.options = {**self.options, "listen": self.address}
-            if self.bootstrap_address:
-                self.options["bootstrap_listen"] = self.bootstrap_address
+        """Start it and wait until every listener answers."""
         ready = self.data_dir / "ground-control.ready"
         ready.unlink(missing_ok=True)
         with self.log_path.open("ab") as log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,18 +13,12 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from tests.rig.ports import keep_port
 from tests.rig.programs import require
 
 _NOBODY = "nobody"
 # Tests make databases by the dozen; what a crash of the machine would lose here is worth nothing.
 _QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Postgres:
@@ -34,7 +27,7 @@ class Postgres:
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self._directory = directory
         self._durable = durable
-        self._port = _free_port()
+        self._port = keep_port()
         self._databases = 0
 
     def url(self, database: str) -> str:

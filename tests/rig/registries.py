@@ -30,6 +30,7 @@ from edge.app.ports import Credential, SiteRegistry, SupervisedRegistry
 from edge.domain.content import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, RawManifest, raw_manifest
 from fleet.reference import Digest, digest_of
 from tests.rig import programs
+from tests.rig.ports import keep_port
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ def running_central(
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": True}, "formatter": "json"},
         "storage": {"filesystem": {"rootdirectory": str(directory / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}", "secret": "central"},
+        "http": {"addr": f"127.0.0.1:{port or keep_port()}", "secret": "central"},
         "validation": {"manifests": {"indexes": {"platforms": "none"}, "urls": {"allow": ["^https://"]}}},
     }
     if auth:

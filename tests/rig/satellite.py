@@ -25,6 +25,7 @@ import psutil
 import urllib3
 
 from tests.rig.faketime import living_at
+from tests.rig.ports import keep_port
 
 START_S = 60.0
 STOP_S = 20.0
@@ -40,6 +41,7 @@ class Satellite:
         plain_hosts: hosts that may be spoken to over plain http.
         options: further settings, by the names of edge.config without the prefix.
         time: what its clock says, as `tests.rig.faketime` takes it; empty for the true time.
+        port: where its registry listens, at every start.
     """
 
     directory: Path
@@ -47,6 +49,7 @@ class Satellite:
     plain_hosts: Sequence[str] = ()
     options: dict[str, str] = field(default_factory=dict)
     time: str = ""
+    port: int = field(default_factory=keep_port)
     facts: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +71,7 @@ class Satellite:
         clean = {name: text for name, text in os.environ.items() if not name.startswith("SATELLITE_")}
         settings = {
             "data_dir": str(self.data_dir),
-            "listen": "127.0.0.1:0",
+            "listen": f"127.0.0.1:{self.port}",
             "registry": self.registry,
             "allow_plain_http": ",".join(self.plain_hosts),
             **self.options,
@@ -101,10 +104,8 @@ class Satellite:
         assert done.returncode == 0, done.stderr
 
     def launch(self) -> None:
-        """Start it and do not wait. A restart serves at the same address."""
+        """Start it and do not wait."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if self.facts:
-            self.options = {**self.options, "listen": self.url.removeprefix("http://")}
         (self.data_dir / "satellite.ready").unlink(missing_ok=True)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(

@@ -9,7 +9,6 @@ import base64
 import fcntl
 import hashlib
 import json
-import socket
 import struct
 import subprocess
 import tempfile
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.rig import cosign
 from tests.rig.http_source import Answer, Asked, http_source
+from tests.rig.ports import keep_port
 from tests.rig.programs import require
 
 START_S = 30.0
@@ -224,15 +224,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
-    """Find ports that nobody has: these programs do not say which one they were given."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 @contextmanager
 def sigstore(directory: Path) -> Iterator[Sigstore]:
     """Run a private sigstore, when no other one runs: timestamp-server's port for metrics cannot be chosen."""
@@ -255,7 +246,7 @@ def _fulcio(directory: Path, issuer: Issuer, ct_log: str) -> Iterator[str]:
     known = {issuer.url: {"issuer-url": issuer.url, "client-id": CLIENT_ID, "type": "email"}}
     config = directory / "fulcio.yaml"  # as JSON its fields have other names
     config.write_text(yaml.safe_dump({"oidc-issuers": known}))
-    http, grpc, metrics = _free_ports(3)
+    http, grpc, metrics = keep_port(), keep_port(), keep_port()
     arguments = (
         *("serve", "--ca=ephemeralca", f"--ct-log-url={ct_log}", "--config-path", config),
         *("--host", "127.0.0.1", "--port", str(http), "--grpc-host", "127.0.0.1", "--grpc-port", str(grpc)),
@@ -268,7 +259,7 @@ def _fulcio(directory: Path, issuer: Issuer, ct_log: str) -> Iterator[str]:
 
 @contextmanager
 def _timestamp_server(directory: Path) -> Iterator[str]:
-    (http,) = _free_ports(1)
+    http = keep_port()
     arguments = ("serve", "--timestamp-signer", "memory", "--host", "127.0.0.1", "--port", str(http))
     with _running(
         directory,
@@ -289,7 +280,7 @@ def _rekor(directory: Path) -> Iterator[tuple[str, Path]]:
     private, public = directory / "rekor.key", directory / "rekor.pub"
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    http, grpc, metrics = _free_ports(3)
+    http, grpc, metrics = keep_port(), keep_port(), keep_port()
     arguments = (
         *("serve", "--storage-dir", directory / "rekor", "--signer-filepath", private, "--hostname", ORIGIN),
         *("--http-port", str(http), "--grpc-port", str(grpc), "--http-metrics-port", str(metrics)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from edge.app.ports import Credential
 from tests.rig import programs
+from tests.rig.ports import keep_port
 from tests.rig.registries import await_line
 
 LOGIN = Credential("site", "s3cret-of_the.proxy")
@@ -60,5 +60,4 @@ class Tinyproxy:
 
 def make_tinyproxy(directory: Path) -> Tinyproxy:
     """Choose a port: it takes no port 0, and is to come back where it was."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return Tinyproxy(directory, probe.getsockname()[1])
+    return Tinyproxy(directory, keep_port())

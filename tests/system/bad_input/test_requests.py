@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 
 import grpc.aio
 import pytest
@@ -15,6 +14,7 @@ from fleet.v1 import fleet_pb2 as pb
 from fleet.v1 import state_pb2
 from fleet.v1.state_pb2_grpc import StateServiceStub
 from tests.rig.ground_control import Member
+from tests.rig.ports import keep_port
 from tests.rig.satctl import Satctl
 from tests.rig.vertical import Vertical
 
@@ -47,9 +47,7 @@ def shop(fleet: Vertical) -> str:
 @pytest.fixture(scope="module")
 def silent(fleet: Vertical) -> str:
     """A source where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
-    fleet.add_source("silent", host)
+    fleet.add_source("silent", f"127.0.0.1:{keep_port()}")
     return "silent"
 
 
