@@ -140,7 +140,7 @@ class Executor:
         passed: dict[Edition, tuple[Warned, ...]] = {}
         refused: dict[Edition, Refused] = {}
         for edition in editions:
-            dossier = self._stored(edition)
+            dossier = self._editions.dossier(edition)
             verdict = self._by_what_is_stored(edition, dossier, enforced) if dossier else None
             if isinstance(verdict, Refused) and verdict.reason in _FINAL:
                 refused[edition] = verdict
@@ -155,17 +155,10 @@ class Executor:
         enforced, site = self.enforced, self._editions.site()
         for edition in editions:
             is_refused = edition in site.begun and edition not in site.admitted
-            dossier = self._stored(edition) if is_refused else None
+            dossier = self._editions.dossier(edition) if is_refused else None
             verdict = self._by_what_is_stored(edition, dossier, enforced) if dossier else None
             if isinstance(verdict, Admission):
                 self._admit(edition, verdict, enforced)
-
-    def _stored(self, edition: Edition) -> Dossier | None:
-        """Read a dossier; None for one that is damaged, too, which is to be judged afresh."""
-        try:
-            return self._editions.dossier(edition)
-        except FleetError:
-            return None
 
     def _judge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         wanted = WantedArtifact(
@@ -180,7 +173,7 @@ class Executor:
 
     def _rejudge(self, edition: Edition, enforced: Enforced) -> Admission | Refused:
         """Judge by stored evidence; what new rules find wanting there may have come to the source since."""
-        dossier = self._stored(edition)
+        dossier = self._editions.dossier(edition)
         if dossier is None:
             return self._judge(edition, enforced)
         verdict = self._by_what_is_stored(edition, dossier, enforced)

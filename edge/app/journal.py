@@ -53,20 +53,19 @@ class EditionStore(Protocol):
         """Record what a tag stands for now, None for nothing."""
 
     def dossier(self, edition: Edition) -> Dossier | None:
-        """Read the dossier of an edition, without tags, or None.
+        """Read the dossier of an edition, without tags; None where there is none.
 
-        Raises:
-            FleetError: CORRUPT `DOSSIER_CORRUPT`.
+        One that is damaged is none: the edition is admitted and published no more, and to be judged afresh.
         """
 
     def size_bytes(self, edition: Edition) -> int:
         """Say how many bytes its blobs have, 0 where that is not known yet."""
 
     def walk(self) -> Iterable[tuple[Edition, Dossier]]:
-        """Walk all that may be in the registry."""
+        """Walk all that may be in the registry and has a dossier."""
 
     def neighbours(self, repository: str) -> Iterable[tuple[Edition, Dossier]]:
-        """Walk what may be in one repository of the registry."""
+        """Walk what may be in one repository of the registry and has a dossier."""
 
 
 class StateStore(Protocol):

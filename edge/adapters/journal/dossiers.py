@@ -48,7 +48,7 @@ def read_dossier(stored: bytes) -> Dossier:
     """
     try:
         return _read(json.loads(zlib.decompress(stored)))
-    except (zlib.error, ValueError, KeyError, TypeError, FleetError) as error:
+    except (zlib.error, ValueError, LookupError, TypeError, FleetError) as error:
         text = "a stored verdict's evidence is damaged"
         raise FleetError(Kind.CORRUPT, "DOSSIER_CORRUPT", text, detail=repr(error)[:400]) from error
 

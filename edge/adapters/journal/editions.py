@@ -9,11 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+import structlog
+
 from edge.adapters.journal.database import Database
 from edge.adapters.journal.dossiers import read_dossier, write_dossier
 from edge.domain.admission import Dossier, Warned
 from edge.domain.plan import Edition, LocalTag, RuleVersions, Site
+from fleet.errors import FleetError
 from fleet.reference import Digest
+
+_log = structlog.get_logger(__name__)
 
 _COLUMNS = "name, source, repository, local_repository, digest, platforms"
 _IS = "name = ? AND source = ? AND repository = ? AND local_repository = ? AND digest = ? AND platforms = ?"
@@ -53,6 +58,10 @@ def _refuse(connection: sqlite3.Connection, edition: Edition) -> None:
         f"UPDATE edition SET policy = NULL, trust = NULL, block = NULL, admitted_at = NULL WHERE {_IS}",  # noqa: S608 - constants
         _key(edition),
     )
+
+
+def _withdraw(connection: sqlite3.Connection, edition: Edition) -> None:
+    connection.execute(f"UPDATE edition SET published = 0, mending = 0 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
 
 
 class Editions:
@@ -156,7 +165,8 @@ class Editions:
 
     def withdraw(self, edition: Edition) -> None:
         """Record that it is being removed from the registry: nothing of it counts from now on."""
-        self._write(f"UPDATE edition SET published = 0, mending = 0 WHERE {_IS}", _key(edition))  # noqa: S608 - constants
+        with self._writing() as connection:
+            _withdraw(connection, edition)
 
     def forget(self, edition: Edition, tags: Sequence[str]) -> None:
         """Record that it is gone from the registry, and its tags with it."""
@@ -173,13 +183,20 @@ class Editions:
             self._write("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", (*tag, digest))
 
     def dossier(self, edition: Edition) -> Dossier | None:
-        """Read the dossier of an edition, without tags, or None.
-
-        Raises:
-            FleetError: CORRUPT `DOSSIER_CORRUPT`.
-        """
+        """Read the dossier of an edition, without tags; None where there is none, or none that can be read."""
         rows = self._database.rows(f"SELECT dossier FROM edition WHERE {_IS}", _key(edition))  # noqa: S608 - constants
-        return next((read_dossier(row[0]) for row in rows), None)
+        return next((self._readable(edition, row[0]) for row in rows), None)
+
+    def _readable(self, edition: Edition, stored: bytes) -> Dossier | None:
+        """Read a dossier; one that is damaged speaks for nothing any more, and is to be judged afresh."""
+        try:
+            return read_dossier(stored)
+        except FleetError as error:
+            _log.error("dossier.damaged", artifact=edition.name, digest=edition.digest, detail=error.detail)
+            with self._writing() as connection:
+                _refuse(connection, edition)
+                _withdraw(connection, edition)
+            return None
 
     def size_bytes(self, edition: Edition) -> int:
         """Say how many bytes its blobs have, 0 where that is not known yet."""
@@ -190,10 +207,14 @@ class Editions:
         """Walk all that may be in the registry: one at a time, dossiers are large."""
         for (key,) in self._database.rows("SELECT id FROM edition WHERE begun"):
             for row in self._database.rows(f"SELECT {_COLUMNS}, dossier FROM edition WHERE id = ?", (key,)):  # noqa: S608 - constants
-                yield _edition(row), read_dossier(row[6])
+                edition = _edition(row)
+                if dossier := self._readable(edition, row[6]):
+                    yield edition, dossier
 
     def neighbours(self, repository: str) -> Iterator[tuple[Edition, Dossier]]:
         """Walk what may be in one repository of the registry."""
         query = f"SELECT {_COLUMNS}, dossier FROM edition WHERE local_repository = ? AND begun"  # noqa: S608 - constants
         for row in self._database.rows(query, (repository,)):
-            yield _edition(row), read_dossier(row[6])
+            edition = _edition(row)
+            if dossier := self._readable(edition, row[6]):
+                yield edition, dossier
