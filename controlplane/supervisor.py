@@ -112,6 +112,8 @@ _ALLOCATOR = {
     # What TLS reserves for a connection and hardly writes to (two times 17 KiB) is mapped by itself: taken from the
     # heap, where others' remains lie, every page of it is resident. 4 KiB a stream.
     "MALLOC_MMAP_THRESHOLD_": "16384",
+    # A process may have 65,530 mappings (vm.max_map_count), and needs some for other things than 20,000 streams.
+    "MALLOC_MMAP_MAX_": "40000",
 }
 """Settings of glibc's allocator, unless the environment has some."""
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fleet.errors import FleetError
@@ -179,3 +180,14 @@ def test_a_wrong_value_fails_at_start_and_names_its_variable(tmp_path: Path, var
     refused = serve(tmp_path, **{variable: value})
     assert refused.returncode == 2
     assert variable in refused.stderr
+
+
+def test_workers_have_the_allocator_s_settings_unless_the_environment_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    with GroundControl(tmp_path) as gc:
+        (pid,) = gc.workers().values()
+        environment = psutil.Process(pid).environ()
+        assert (environment["MALLOC_MMAP_THRESHOLD_"], environment["MALLOC_MMAP_MAX_"]) == ("16384", "7")
