@@ -56,7 +56,7 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # Of TLS records, for each of which a connection has a buffer for as long as it lives: 16 KiB unless told otherwise.
+    # How large a TLS record is: a connection has a buffer for one as long as it lives, of 16 KiB unless told otherwise.
     ("grpc.tsi.max_frame_size", 2048),
 )
 
