@@ -6,20 +6,17 @@ down: the kernel gives it to the next connection that leaves this machine, or to
 
 from __future__ import annotations
 
-import socket
+from contextlib import ExitStack
 
-_KEPT: list[socket.socket] = []
+from controlplane.ports import reserve
+
+_KEPT = ExitStack()
 
 
-def keep_port(host: str = "127.0.0.1") -> int:
-    """Choose a free TCP port and keep it for as long as this process lives.
+def keep_port() -> int:
+    """Choose a free TCP port of loopback and keep it for as long as this process lives.
 
-    The socket that keeps it never listens, so that who listens with SO_REUSEADDR, as servers do, gets the port,
-    who connects to it before is refused, and the kernel gives it to nobody else.
+    What keeps it never listens, so that who listens with SO_REUSEADDR, as servers do, gets the port, who connects to
+    it before is refused, and the kernel gives it to nobody else.
     """
-    keeper = socket.socket()
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    keeper.bind((host, 0))
-    _KEPT.append(keeper)
-    port: int = keeper.getsockname()[1]
-    return port
+    return _KEPT.enter_context(reserve("127.0.0.1:0")).port

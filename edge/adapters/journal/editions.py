@@ -206,15 +206,15 @@ class Editions:
     def walk(self) -> Iterator[tuple[Edition, Dossier]]:
         """Walk all that may be in the registry: one at a time, dossiers are large."""
         for (key,) in self._database.rows("SELECT id FROM edition WHERE begun"):
-            for row in self._database.rows(f"SELECT {_COLUMNS}, dossier FROM edition WHERE id = ?", (key,)):  # noqa: S608 - constants
-                edition = _edition(row)
-                if dossier := self._readable(edition, row[6]):
-                    yield edition, dossier
+            yield from self._where("id = ?", key)
 
     def neighbours(self, repository: str) -> Iterator[tuple[Edition, Dossier]]:
         """Walk what may be in one repository of the registry."""
-        query = f"SELECT {_COLUMNS}, dossier FROM edition WHERE local_repository = ? AND begun"  # noqa: S608 - constants
-        for row in self._database.rows(query, (repository,)):
+        yield from self._where("local_repository = ? AND begun", repository)
+
+    def _where(self, condition: str, value: object) -> Iterator[tuple[Edition, Dossier]]:
+        query = f"SELECT {_COLUMNS}, dossier FROM edition WHERE {condition}"  # noqa: S608 - constants
+        for row in self._database.rows(query, (value,)):
             edition = _edition(row)
             if dossier := self._readable(edition, row[6]):
                 yield edition, dossier
